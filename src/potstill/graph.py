@@ -1,0 +1,77 @@
+"""One ONNX graph, grown node by node: the encoder, the student and the calibration each add theirs.
+
+No merging of models afterwards: every part is handed the same `GraphBuilder` and the names of the values it
+starts from, so names never collide and there is one opset.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+OPSET = 20
+ML_OPSET = 4
+IR_VERSION = 10
+
+
+class GraphBuilder:
+    """Collects nodes, constants, inputs and outputs; `model` turns them into one checked ModelProto."""
+
+    def __init__(self, name: str = "potstill") -> None:
+        self._name = name
+        self._nodes: list[onnx.NodeProto] = []
+        self._constants: list[onnx.TensorProto] = []
+        self._inputs: list[onnx.ValueInfoProto] = []
+        self._outputs: list[onnx.ValueInfoProto] = []
+        self._count = 0
+
+    def input(self, name: str, element_type: int, shape: Sequence[int | str]) -> str:
+        """Declare a graph input, e.g. ``input("age", TensorProto.FLOAT, ["n"])``; return its name."""
+        self._inputs.append(helper.make_tensor_value_info(name, element_type, list(shape)))
+        return name
+
+    def constant(self, value: NDArray[Any]) -> str:
+        """Add an initializer with the array's dtype and shape (strings as object or str arrays); return its name."""
+        name = self._fresh("const")
+        if value.dtype.kind in "OU":
+            texts = [str(text).encode() for text in value.ravel()]
+            tensor = helper.make_tensor(name, TensorProto.STRING, value.shape, texts)
+        else:
+            tensor = numpy_helper.from_array(np.ascontiguousarray(value), name)
+        self._constants.append(tensor)
+        return name
+
+    def node(self, op_type: str, *inputs: str, domain: str = "", **attributes: Any) -> str:
+        """Add a node with one output; return the output's name."""
+        return self.nodes(op_type, *inputs, n_outputs=1, domain=domain, **attributes)[0]
+
+    def nodes(
+        self, op_type: str, *inputs: str, n_outputs: int, domain: str = "", **attributes: Any
+    ) -> list[str]:
+        """Add a node with several outputs; return their names."""
+        outputs = [self._fresh(op_type.lower()) for _ in range(n_outputs)]
+        self._nodes.append(helper.make_node(op_type, list(inputs), outputs, domain=domain, **attributes))
+        return outputs
+
+    def output(self, value: str, name: str, element_type: int, shape: Sequence[int | str]) -> None:
+        """Declare that ``value`` leaves the graph under ``name``."""
+        self._nodes.append(helper.make_node("Identity", [value], [name]))
+        self._outputs.append(helper.make_tensor_value_info(name, element_type, list(shape)))
+
+    def model(self, metadata: Mapping[str, str] | None = None) -> onnx.ModelProto:
+        """The checked model, with ``metadata`` as its ``metadata_props``."""
+        graph = helper.make_graph(self._nodes, self._name, self._inputs, self._outputs, self._constants)
+        opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid("ai.onnx.ml", ML_OPSET)]
+        model = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="potstill")
+        helper.set_model_props(model, dict(metadata or {}))
+        onnx.checker.check_model(model, full_check=True)
+        return model
+
+    def _fresh(self, stem: str) -> str:
+        self._count += 1
+        return f"ps/{stem}_{self._count}"

@@ -1,0 +1,404 @@
+"""The nouns of the package: frozen structs and the Protocols that parts fulfil. numpy only.
+
+Conventions
+-----------
+``n`` rows, ``K = task.n_outputs`` outputs. Probabilities are ``(n, K)`` float32, columns in the order of
+``task.classes``, also for binary tasks (``K = 2``). Regression has ``K = 1`` and carries values in the
+target's own unit. Labels are ``int64`` class indices, ``-1`` where a row has none; regression labels are
+``float64``, ``NaN`` where a row has none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import narwhals as nw
+
+    from potstill.graph import GraphBuilder
+
+Floats: TypeAlias = NDArray[np.float32]
+Doubles: TypeAlias = NDArray[np.float64]
+Ints: TypeAlias = NDArray[np.int64]
+Bools: TypeAlias = NDArray[np.bool_]
+Labels: TypeAlias = NDArray[np.int64] | NDArray[np.float64]
+Tensors: TypeAlias = Mapping[str, NDArray[Any]]
+"""Encoded rows: name to array, first axis the rows. Tables have ``numeric`` ``(n, F)`` float32, NaN where a
+value is missing, and ``categorical`` ``(n, C)`` int64 level ids: 0 unseen or rare, 1 missing, 2… the levels."""
+
+Label: TypeAlias = str | int | bool
+TaskKind = Literal["binary", "multiclass", "regression"]
+ColumnKind = Literal["numeric", "boolean", "categorical", "date"]
+Origin = Literal["real", "unlabeled", "synthetic"]
+
+
+class Task(msgspec.Struct, frozen=True):
+    """What is to be predicted.
+
+    Parameters
+    ----------
+    kind
+        ``binary``, ``multiclass`` or ``regression``.
+    target
+        Name of the column to be predicted.
+    classes
+        The labels in the order of the probability columns, sorted; empty for regression.
+    """
+
+    kind: TaskKind
+    target: str
+    classes: tuple[Label, ...] = ()
+
+    @property
+    def n_outputs(self) -> int:
+        """``len(classes)``, or 1 for regression."""
+        return len(self.classes) or 1
+
+    @property
+    def is_classification(self) -> bool:
+        return self.kind != "regression"
+
+
+class Column(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One input column of the model, as the artifact takes it.
+
+    Parameters
+    ----------
+    name
+        The column's name in the data and the name of the graph's input.
+    kind
+        ``numeric`` and ``boolean`` (0, 1) are float32 inputs, NaN missing; ``categorical`` is a string input,
+        ``""`` missing; ``date`` is a float64 input, days since 1970-01-01 with fraction, NaN missing.
+    integer
+        The numbers of a numeric column are whole.
+    levels
+        Levels of a categorical column that have an id of their own, most frequent first.
+    low, high
+        Smallest and largest finite value seen (days for dates); None for categories.
+    has_missing
+        Whether a value was missing in the training rows.
+    """
+
+    name: str
+    kind: ColumnKind
+    integer: bool = False
+    levels: tuple[str, ...] = ()
+    low: float | None = None
+    high: float | None = None
+    has_missing: bool = False
+
+
+class DroppedColumn(msgspec.Struct, frozen=True):
+    """A column of the data that the model does not use, and the reason in a word."""
+
+    name: str
+    reason: str
+
+
+class Schema(msgspec.Struct, frozen=True):
+    """The columns a model takes, in order, and those left out."""
+
+    columns: tuple[Column, ...]
+    dropped: tuple[DroppedColumn, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(column.name for column in self.columns)
+
+
+class FeatureSpec(msgspec.Struct, frozen=True):
+    """Shape of the encoded tensors: what a student family needs to know to build itself.
+
+    Parameters
+    ----------
+    numeric
+        Names of the columns of ``tensors["numeric"]`` (a date makes several).
+    cardinalities
+        For each column of ``tensors["categorical"]``: number of level ids, the ids 0 and 1 included.
+    categorical
+        Names of the columns of ``tensors["categorical"]``.
+    """
+
+    numeric: tuple[str, ...] = ()
+    categorical: tuple[str, ...] = ()
+    cardinalities: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Rows with named columns, their labels or none, and the task.
+
+    Parameters
+    ----------
+    rows
+        All input columns as the caller gave them (also those the schema drops: an adopted teacher may want
+        them), a narwhals frame over pandas, polars or pyarrow. Neither target, weight nor group is among them.
+    task, schema
+        What is predicted, and from which columns.
+    labels
+        ``(n,)`` class indices or values; None when the rows have no labels.
+    weight
+        ``(n,)`` float64 sample weights; None when all weigh the same.
+    groups
+        ``(n,)`` group ids: rows of one group are never split; None when rows are independent.
+    from_array
+        The caller gave a bare 2-d array: teachers get arrays back.
+    """
+
+    rows: nw.DataFrame[Any]
+    task: Task
+    schema: Schema
+    labels: Labels | None = None
+    weight: Doubles | None = None
+    groups: NDArray[Any] | None = None
+    from_array: bool = False
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def take(self, index: Ints) -> Dataset:
+        """The rows at ``index``, with their labels, weights and groups."""
+        return Dataset(
+            rows=self.rows[index, :],
+            task=self.task,
+            schema=self.schema,
+            labels=None if self.labels is None else self.labels[index],
+            weight=None if self.weight is None else self.weight[index],
+            groups=None if self.groups is None else self.groups[index],
+            from_array=self.from_array,
+        )
+
+
+class Teacher(Protocol):
+    """Something fitted that answers rows."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def fingerprint(self) -> str:
+        """Hex digest that changes when the answers would: the key of stored soft targets."""
+
+    def predict(self, dataset: Dataset) -> Floats:
+        """Probabilities ``(n, K)`` in the order of ``dataset.task.classes``, or values ``(n, 1)``."""
+
+
+class Trainable(Protocol):
+    """Something not fitted yet: potstill fits it out of fold."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def fingerprint(self) -> str:
+        """Hex digest of the recipe: the key of stored soft targets."""
+
+    def fit(self, dataset: Dataset, *, seed: int) -> Teacher:
+        """Fit on all rows of ``dataset`` (its labels are never None, its weight may be)."""
+
+
+@dataclass(frozen=True)
+class SoftTargets:
+    """What the members of a teacher answered for some rows.
+
+    Parameters
+    ----------
+    members
+        Names of the M members.
+    probs
+        ``(M, n, K)`` float32 probabilities (values for regression), each member before any temperature.
+    weights
+        ``(M,)`` weights of the members, non-negative, sum 1.
+    out_of_fold
+        ``(n,)`` whether every member that answered the row was fitted without it.
+    fold
+        ``(n,)`` int64 cross-fitting fold of the row, -1 where it was in none.
+    """
+
+    members: tuple[str, ...]
+    probs: Floats
+    weights: Doubles
+    out_of_fold: Bools
+    fold: Ints
+
+    def __len__(self) -> int:
+        return int(self.probs.shape[1])
+
+
+@dataclass(frozen=True)
+class TransferSet:
+    """The rows a student learns from and what the teacher says of them.
+
+    Parameters
+    ----------
+    rows
+        The rows; ``rows.labels`` is -1 (NaN) where a row has no label of its own.
+    origin
+        ``(n,)`` one of ``real``, ``unlabeled``, ``synthetic`` for each row.
+    soft_targets
+        The teacher's answers for the same rows.
+    """
+
+    rows: Dataset
+    origin: NDArray[np.str_]
+    soft_targets: SoftTargets
+
+
+@dataclass(frozen=True)
+class Examples:
+    """A transfer set encoded for one student: all that a student ever sees.
+
+    Parameters
+    ----------
+    tensors
+        Encoded rows.
+    teacher_probs
+        ``(n, K)`` float32: the ensemble's probabilities at the objective's temperature (the members'
+        average after each was softened); standardised values for regression.
+    labels
+        ``(n,)`` int64 class indices, -1 for none; float64 standardised values for regression, NaN for none.
+    hard_weight
+        ``(n,)`` float32 in [0, 1]: weight of the label against the soft target, row by row; 0 where a row has
+        no label, 1 everywhere for the hard-label twin.
+    weight
+        ``(n,)`` float32 sample weights, mean 1.
+    """
+
+    tensors: Tensors
+    teacher_probs: Floats
+    labels: Labels
+    hard_weight: Floats
+    weight: Floats
+
+    def __len__(self) -> int:
+        return len(self.weight)
+
+
+class Encoder(Protocol):
+    """Raw rows to tensors, said twice: in numpy and as ONNX nodes."""
+
+    @property
+    def spec(self) -> FeatureSpec: ...
+
+    def encode(self, rows: nw.DataFrame[Any]) -> Tensors: ...
+
+    def build(self, graph: GraphBuilder) -> Mapping[str, str]:
+        """Add the raw inputs and the encoding nodes; return tensor name to the name of its value in the graph."""
+
+
+class FittedStudent(Protocol):
+    """A fitted small model: it answers tensors and writes itself into a graph."""
+
+    @property
+    def n_parameters(self) -> int: ...
+
+    def logits(self, tensors: Tensors) -> Floats:
+        """``(n, K)`` float32 logits before calibration; standardised values ``(n, 1)`` for regression."""
+
+    def build(self, graph: GraphBuilder, tensors: Mapping[str, str]) -> str:
+        """Add the nodes that compute the logits of ``tensors``; return the name of the ``(n, K)`` result."""
+
+
+class Objective(Protocol):
+    """A distillation loss. Pure, unreduced, on torch tensors."""
+
+    name: ClassVar[str]
+
+    @property
+    def temperature(self) -> float: ...
+
+    def loss(self, student_logits: Any, teacher_probs: Any) -> Any:
+        """Soft loss of each row, ``(n,)``. ``teacher_probs`` ``(n, K)`` are at this objective's temperature."""
+
+
+class Student(Protocol):
+    """A family of small models with its hyper-parameters; itself never holds data."""
+
+    name: ClassVar[str]
+
+    @property
+    def size(self) -> float:
+        """The family's one dial: 1.0 is its default capacity; `resized` turns it."""
+
+    def resized(self, size: float) -> Student: ...
+
+    def fit(
+        self,
+        train: Examples,
+        valid: Examples | None,
+        *,
+        spec: FeatureSpec,
+        task: Task,
+        objective: Objective,
+        seed: int,
+        effort: int | None = None,
+        device: str = "cpu",
+        progress: Progress | None = None,
+    ) -> tuple[FittedStudent, int]:
+        """Fit on ``train``; with ``valid``, stop early where its loss against the labels is lowest.
+
+        Returns the student and the effort spent (rounds, epochs) at the best point. A refit passes that as
+        ``effort`` with ``valid=None``: exactly so much, no early stopping.
+        """
+
+
+class Augmenter(Protocol):
+    """Makes synthetic rows out of real ones."""
+
+    name: ClassVar[str]
+
+    def augment(self, dataset: Dataset, n_rows: int, *, seed: int) -> tuple[nw.DataFrame[Any], Ints]:
+        """``n_rows`` new rows of the same columns and types, and the index of each one's parent row."""
+
+
+class Progress(Protocol):
+    """Where long work says how far it is. `potstill.cli` draws it; the library default is silent."""
+
+    def start(self, stage: str, total: int | None = None) -> None: ...
+
+    def advance(self, amount: int = 1, note: str = "") -> None: ...
+
+    def note(self, message: str) -> None:
+        """One line worth reading now: a dropped column, a reused soft target."""
+
+
+class Silent:
+    """A `Progress` that says nothing."""
+
+    def start(self, stage: str, total: int | None = None) -> None:
+        return
+
+    def advance(self, amount: int = 1, note: str = "") -> None:
+        return
+
+    def note(self, message: str) -> None:
+        return
+
+
+class Budget(msgspec.Struct, frozen=True):
+    """What the deployment allows; None where it does not care.
+
+    Parameters
+    ----------
+    latency_ms
+        p99 of one raw row, one thread, in milliseconds, measured on the exported file.
+    size_kb
+        The artifact's size on disk in units of 1,000 bytes.
+    """
+
+    latency_ms: float | None = None
+    size_kb: float | None = None
+
+
+class Latency(msgspec.Struct, frozen=True):
+    """One-row latency in microseconds, measured."""
+
+    p50: float
+    p99: float
+
