@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias, runtime_checkable
 
 import msgspec
 import numpy as np
@@ -147,6 +147,9 @@ class Dataset:
         ``(n,)`` float64 sample weights; None when all weigh the same.
     groups
         ``(n,)`` group ids: rows of one group are never split; None when rows are independent.
+    ids
+        ``(n,)`` int64 position of each row in the training data as the caller gave it, before any split;
+        None for rows that are not from there (test, unlabelled, synthetic).
     from_array
         The caller gave a bare 2-d array: teachers get arrays back.
     """
@@ -157,6 +160,7 @@ class Dataset:
     labels: Labels | None = None
     weight: Doubles | None = None
     groups: NDArray[Any] | None = None
+    ids: Ints | None = None
     from_array: bool = False
 
     def __len__(self) -> int:
@@ -171,6 +175,7 @@ class Dataset:
             labels=None if self.labels is None else self.labels[index],
             weight=None if self.weight is None else self.weight[index],
             groups=None if self.groups is None else self.groups[index],
+            ids=None if self.ids is None else self.ids[index],
             from_array=self.from_array,
         )
 
@@ -187,6 +192,14 @@ class Teacher(Protocol):
 
     def predict(self, dataset: Dataset) -> Floats:
         """Probabilities ``(n, K)`` in the order of ``dataset.task.classes``, or values ``(n, 1)``."""
+
+
+@runtime_checkable
+class OutOfFoldTeacher(Teacher, Protocol):
+    """A teacher that kept its own out-of-fold answers for the rows it was fitted on."""
+
+    def predict_out_of_fold(self, dataset: Dataset) -> Floats:
+        """``(n, K)`` like `predict`, but no row is answered by a model fitted on it; NaN rows where it cannot."""
 
 
 class Trainable(Protocol):
