@@ -2,7 +2,9 @@
 
 PotstillError
 ├── UserError          the input is wrong: exit code 2, HTTP 400
-│   └── ArtifactError  the file is no artifact, or was changed since it was written
+│   ├── ArtifactError  the file is no artifact, or was changed since it was written
+│   └── StoreError     teachers' answers cannot be kept: the disk is full or may not be written
+├── ParityFailed       the exported graph answers otherwise than the trained student: exit code 1
 └── GateFailed         the artifact may not ship: exit code 1
 
 The text of an error says what was wanted, what was got and where. `hint` is the next step.
@@ -41,6 +43,14 @@ class UserError(PotstillError, ValueError):
 
 class ArtifactError(UserError):
     """The file is not a potstill artifact, or its bytes are not those that were written."""
+
+
+class StoreError(UserError):
+    """Teachers' answers cannot be kept: the disk is full or may not be written. What was kept before is intact."""
+
+
+class ParityFailed(PotstillError):
+    """The exported graph answers otherwise than the trained student; nothing was written."""
 
 
 class GateFailed(PotstillError):

@@ -29,10 +29,12 @@ class GraphBuilder:
         self._inputs: list[onnx.ValueInfoProto] = []
         self._outputs: list[onnx.ValueInfoProto] = []
         self._count = 0
+        self._taken: set[str] = set()
 
     def input(self, name: str, element_type: int, shape: Sequence[int | str]) -> str:
         """Declare a graph input, e.g. ``input("age", TensorProto.FLOAT, ["n"])``; return its name."""
         self._inputs.append(helper.make_tensor_value_info(name, element_type, list(shape)))
+        self._taken.add(name)
         return name
 
     def constant(self, value: NDArray[Any]) -> str:
@@ -58,6 +60,12 @@ class GraphBuilder:
         self._nodes.append(helper.make_node(op_type, list(inputs), outputs, domain=domain, **attributes))
         return outputs
 
+    def unused(self, name: str) -> str:
+        """``name``, with underscores added until no input is called so."""
+        while name in self._taken:
+            name += "_"
+        return name
+
     def output(self, value: str, name: str, element_type: int, shape: Sequence[int | str]) -> None:
         """Declare that ``value`` leaves the graph under ``name``."""
         self._nodes.append(helper.make_node("Identity", [value], [name]))
@@ -73,5 +81,8 @@ class GraphBuilder:
         return model
 
     def _fresh(self, stem: str) -> str:
+        """A name no value has yet, whatever the inputs are called."""
         self._count += 1
+        while f"ps/{stem}_{self._count}" in self._taken:
+            self._count += 1
         return f"ps/{stem}_{self._count}"

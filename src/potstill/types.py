@@ -35,7 +35,15 @@ value is missing, and ``categorical`` ``(n, C)`` int64 level ids: 0 unseen or ra
 Label: TypeAlias = str | int | bool
 TaskKind = Literal["binary", "multiclass", "regression"]
 ColumnKind = Literal["numeric", "boolean", "categorical", "date"]
-Origin = Literal["real", "unlabeled", "synthetic"]
+Origin = Literal["real", "held_out", "unlabeled", "synthetic"]
+
+
+NULL_TEXTS = (
+    *("", "NA", "N/A", "n/a", "#N/A", "#N/A N/A", "#NA", "<NA>", "NULL", "null"),
+    *("NaN", "nan", "-NaN", "-nan", "1.#QNAN", "-1.#QNAN", "1.#IND", "-1.#IND"),
+)
+"""Texts that mean "missing" in a CSV file, in training and in prediction: what pandas takes for it, less ``None``,
+which is a level in many tables."""
 
 
 class Task(msgspec.Struct, frozen=True):
@@ -202,6 +210,24 @@ class OutOfFoldTeacher(Teacher, Protocol):
         """``(n, K)`` like `predict`, but no row is answered by a model fitted on it; NaN rows where it cannot."""
 
 
+@runtime_checkable
+class SizedTeacher(Teacher, Protocol):
+    """A teacher that knows how large it is."""
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of the model as it would be stored."""
+
+
+@runtime_checkable
+class PartialTeacher(Teacher, Protocol):
+    """A teacher that can answer some rows only, such as a table of probabilities."""
+
+    def covers(self, dataset: Dataset) -> bool:
+        """Whether it can answer every row."""
+
+
+@runtime_checkable
 class Trainable(Protocol):
     """Something not fitted yet: potstill fits it out of fold."""
 
@@ -251,16 +277,17 @@ class TransferSet:
     Parameters
     ----------
     rows
-        The rows; ``rows.labels`` is -1 (NaN) where a row has no label of its own.
-    origin
-        ``(n,)`` one of ``real``, ``unlabeled``, ``synthetic`` for each row.
+        The rows of each origin: ``real`` always; ``unlabeled``, ``synthetic`` and ``held_out`` (labelled rows
+        the teacher was kept off) where there are any. Only ``real`` and ``held_out`` have labels.
     soft_targets
-        The teacher's answers for the same rows.
+        For the same origins: what the whole teacher answers.
+    cross_fitted
+        For the ``real`` rows: what the teacher answers where each row was kept from the models that answer it.
     """
 
-    rows: Dataset
-    origin: NDArray[np.str_]
-    soft_targets: SoftTargets
+    rows: Mapping[Origin, Dataset]
+    soft_targets: Mapping[Origin, SoftTargets]
+    cross_fitted: SoftTargets
 
 
 @dataclass(frozen=True)
@@ -326,8 +353,11 @@ class Objective(Protocol):
     @property
     def temperature(self) -> float: ...
 
-    def loss(self, student_logits: Any, teacher_probs: Any) -> Any:
-        """Soft loss of each row, ``(n,)``. ``teacher_probs`` ``(n, K)`` are at this objective's temperature."""
+    def loss(self, student_logits: Any, teacher_probs: Any, *, labels: Any = None) -> Any:
+        """Soft loss of each row, ``(n,)``. ``teacher_probs`` ``(n, K)`` are at this objective's temperature.
+
+        ``labels`` ``(n,)`` are class indices, -1 for none: for objectives that treat the target class apart.
+        """
 
 
 class Student(Protocol):
@@ -414,4 +444,3 @@ class Latency(msgspec.Struct, frozen=True):
 
     p50: float
     p99: float
-

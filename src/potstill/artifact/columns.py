@@ -1,0 +1,110 @@
+"""Rows → feeds: what a table of any kind looks like to the graph. numpy only.
+
+The one place where raw rows become the graph's inputs: what is trained on and what is predicted from go
+through the same rules, those of `potstill.artifact.values`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from potstill.artifact.frames import open_rows, positions, values_of
+from potstill.artifact.values import COLUMN_CONVERTERS, Refused
+from potstill.errors import UserError
+from potstill.types import Column, Schema
+
+Feeds: TypeAlias = dict[str, NDArray[Any]]
+"""Column name to its values: rank 1, float32, float64 (dates) or object array of str (categories)."""
+
+
+def feeds(rows: Any, schema: Schema) -> Feeds:
+    """The inputs of the graph for some rows.
+
+    Parameters
+    ----------
+    rows
+        A dict of columns, a list of dicts, a pandas, polars, pyarrow or narwhals frame; a 2-d array when the
+        model was trained on one. Columns the schema does not name are ignored.
+    schema
+        The columns the model takes.
+
+    Returns
+    -------
+    dict
+        For each column of the schema its ``(n,)`` array: float32 for numeric and boolean columns, object
+        array of str for categorical ones, float64 for dates.
+
+    Raises
+    ------
+    UserError
+        When a column is absent, of another length than the others, or holds a value of a wrong type.
+
+    Examples
+    --------
+    >>> from potstill.types import Column
+    >>> schema = Schema((Column("age", "numeric"), Column("job", "categorical")))
+    >>> feeds([{"age": 39, "job": None}, {"age": None, "job": "Sales"}], schema)
+    {'age': array([39., nan], dtype=float32), 'job': array(['', 'Sales'], dtype=object)}
+    """
+    source = open_rows(rows, schema)
+    converted: Feeds = {}
+    for column, position in zip(schema.columns, positions(source, schema), strict=True):
+        converted[column.name] = convert_column(source.column(position), column)
+    check_lengths(converted, source.n_rows)
+    return converted
+
+
+def convert_column(native: Any, column: Column) -> NDArray[Any]:
+    """One native column (pandas, polars, pyarrow, narwhals, numpy, list) as the graph's input.
+
+    Raises
+    ------
+    UserError
+        When it holds a value of a wrong type.
+    """
+    values = values_of(native, column.kind, column.name)
+    try:
+        return COLUMN_CONVERTERS[column.kind](values)
+    except Refused as refusal:
+        raise wrong_value(column.name, refusal) from None
+
+
+def wrong_value(name: str, refusal: Refused) -> UserError:
+    """The error for a value that its column does not take."""
+    shown = repr(refusal.value)
+    shown = shown if len(shown) <= 60 else shown[:59] + "…"
+    got = "got" if refusal.row is None else f"row {refusal.row} holds"
+    what = f"{shown} ({type(refusal.value).__name__})"
+    return UserError(f"Column {name!r} takes {refusal.wanted}; {got} {what}.", hint=refusal.hint)
+
+
+def check_lengths(converted: Feeds, n_rows: int | None) -> None:
+    """Raise when not all columns have the same number of rows."""
+    expected = n_rows
+    first = ""
+    for name, values in converted.items():
+        if expected is None:
+            expected, first = len(values), name
+        elif len(values) != expected:
+            raise UserError(
+                f"Column {name!r} has {len(values)} rows, but column {first!r} has {expected}.",
+                hint="Give every column one value a row.",
+            )
+
+
+def slice_feeds(converted: Feeds, start: int, stop: int) -> Feeds:
+    """The rows ``start`` to ``stop`` of some feeds, without a copy."""
+    return {name: values[start:stop] for name, values in converted.items()}
+
+
+def rows_of(converted: Feeds) -> int:
+    """Number of rows of some feeds."""
+    return next((len(values) for values in converted.values()), 0)
+
+
+def concat_feeds(parts: list[Feeds]) -> Feeds:
+    """Some feeds one after the other."""
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

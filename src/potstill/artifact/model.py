@@ -1,0 +1,357 @@
+"""`load` an artifact and ask it: numpy and ONNX Runtime, nothing of what it was trained with."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from os import PathLike
+from typing import TYPE_CHECKING, Any, final
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from potstill.artifact.card import Card, decode_card
+from potstill.artifact.columns import Feeds, feeds, rows_of, slice_feeds, wrong_value
+from potstill.artifact.envelope import CARD_KEY, PROBES_KEY, open_envelope, read_file
+from potstill.artifact.frames import missing_columns
+from potstill.artifact.probes import Probes, as_array
+from potstill.artifact.values import CONVERTERS, Refused
+from potstill.errors import ArtifactError, UserError
+from potstill.types import ColumnKind, Floats, Label, Schema, Task
+
+if TYPE_CHECKING:
+    import onnxruntime as ort
+
+_ROWS_AT_ONCE = 8192
+"""Bounds the memory of a large table's intermediate values, and keeps them in the processor's cache."""
+
+
+def load(path: str | PathLike[str] | bytes, *, verify: bool = False) -> Model:
+    """Open an artifact.
+
+    Parameters
+    ----------
+    path
+        The ``.onnx`` file, or its bytes.
+    verify
+        Also replay the probe rows it carries (see `Model.verify`).
+
+    Raises
+    ------
+    UserError
+        When there is no such file.
+    ArtifactError
+        When it is no artifact, was changed since it was written, is of a newer format, or ONNX Runtime
+        cannot open it.
+    """
+    source, data = ("the artifact", path) if isinstance(path, bytes) else read_file(path)
+    envelope = open_envelope(data, source=source)
+    card = decode_card(envelope.metadata[CARD_KEY], source=source)
+    if card.graph_hash != envelope.graph_hash:
+        raise ArtifactError(f"The card in {source} describes another graph than the one beside it.")
+    try:
+        session = open_session(data)
+    except Exception as error:  # ONNX Runtime's exceptions share no other base
+        raise ArtifactError(
+            f"ONNX Runtime {_runtime_version()} cannot open {source}: {str(error).splitlines()[0]}.",
+            hint="Upgrade it: pip install --upgrade onnxruntime.",
+        ) from None
+    model = Model(session, card, probes=envelope.metadata[PROBES_KEY], source=source)
+    if verify:
+        model.verify()
+    return model
+
+
+def open_session(data: bytes) -> ort.InferenceSession:
+    """An ONNX Runtime session of one thread with all graph optimisations, as every measurement uses it."""
+    import onnxruntime as ort  # a fifth of a second, which those who only read a card need not spend
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.log_severity_level = 3
+    return ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+
+
+def run(session: ort.InferenceSession, inputs: Feeds) -> Floats:
+    """The first output of the graph for some feeds: ``(n, K)`` probabilities or ``(n,)`` values.
+
+    Raises
+    ------
+    UserError
+        When a category holds half a surrogate pair, which UTF-8 cannot say.
+    """
+    try:
+        return np.asarray(session.run([session.get_outputs()[0].name], inputs)[0])
+    except UnicodeEncodeError as error:
+        raise _not_utf8(error) from None
+
+
+class Verification(msgspec.Struct, frozen=True):
+    """What replaying the probe rows gave.
+
+    Parameters
+    ----------
+    n_rows
+        Number of probe rows.
+    max_difference
+        Largest absolute difference of an answer from the recorded one.
+    """
+
+    n_rows: int
+    max_difference: float
+
+
+@final
+class Model:
+    """A loaded artifact. Made by `load`; safe to share between threads.
+
+    Parameters
+    ----------
+    session
+        The opened graph.
+    card
+        The artifact's account of itself.
+    probes
+        Probe rows as JSON.
+    source
+        What to call the artifact in errors.
+    """
+
+    __slots__ = (
+        "_answer",
+        "_labels",
+        "_output",
+        "_probes",
+        "_row",
+        "_run",
+        "_session",
+        "_source",
+        "card",
+        "classes",
+    )
+
+    def __init__(self, session: ort.InferenceSession, card: Card, *, probes: str, source: str) -> None:
+        self.card = card
+        self.classes: tuple[Label, ...] = card.task.classes
+        self._labels: NDArray[Any] = np.array(self.classes)
+        self._session = session
+        self._run = session.run
+        self._output = [session.get_outputs()[0].name]
+        self._probes = probes
+        self._source = source
+        self._row = _RowReader(card.schema)
+        self._answer: Callable[[list[Any]], dict[str, Any]] = (
+            self._classify_one if card.task.is_classification else _regress_one
+        )
+
+    @property
+    def task(self) -> Task:
+        return self.card.task
+
+    @property
+    def schema(self) -> Schema:
+        return self.card.schema
+
+    @property
+    def session(self) -> ort.InferenceSession:
+        """The ONNX Runtime session itself, for those who feed it their own arrays."""
+        return self._session
+
+    def predict_proba(self, rows: Any) -> Floats:
+        """Probabilities of the classes.
+
+        Parameters
+        ----------
+        rows
+            A dict of columns, a list of dicts, or a pandas, polars or pyarrow table. See `feeds`.
+
+        Returns
+        -------
+        ndarray
+            ``(n, K)`` float32, columns in the order of `classes`.
+
+        Raises
+        ------
+        UserError
+            When the rows are not as the model takes them, or the model predicts values.
+        """
+        if not self.task.is_classification:
+            raise UserError(
+                f"{self._source} predicts values of {self.task.target!r}, which have no probabilities.",
+                hint="Call predict.",
+            )
+        return self.outputs(feeds(rows, self.schema))
+
+    def predict(self, rows: Any) -> NDArray[Any]:
+        """The most probable label, or the value, of each row.
+
+        Returns
+        -------
+        ndarray
+            ``(n,)`` labels in their original type (text, integers, booleans); float32 values for regression.
+
+        Raises
+        ------
+        UserError
+            When the rows are not as the model takes them.
+        """
+        outputs = self.outputs(feeds(rows, self.schema))
+        if not self.task.is_classification:
+            return outputs[:, 0]
+        labels: NDArray[Any] = self._labels[outputs.argmax(axis=1)]
+        return labels
+
+    def predict_one(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """The answer to one row, the fast way.
+
+        Parameters
+        ----------
+        row
+            Column name to value, None where it is missing; names the model does not know are ignored.
+
+        Returns
+        -------
+        dict
+            ``{"label": "yes", "probabilities": {"no": 0.25, "yes": 0.75}}`` with labels in their original
+            type, or ``{"value": 21.5}`` for regression.
+
+        Raises
+        ------
+        UserError
+            When the row lacks a column or a value is of a wrong type.
+        """
+        try:
+            return self._answer(self._run(self._output, self._row.feeds(row))[0])
+        except UnicodeEncodeError as error:
+            raise _not_utf8(error) from None
+
+    def verify(self) -> Verification:
+        """Replay the probe rows the artifact carries, raw values and all.
+
+        Raises
+        ------
+        ArtifactError
+            When an answer differs from the recorded one by more than rounding explains.
+        """
+        try:
+            probes = msgspec.json.decode(self._probes, type=Probes)
+        except msgspec.MsgspecError as error:
+            raise ArtifactError(f"The probe rows in {self._source} cannot be read: {error}.") from None
+        expected = as_array(probes.outputs)
+        answered = self.outputs(feeds(probes.rows, self.schema))
+        difference = np.abs(answered - expected)
+        wrong = ~(difference <= probes.atol + probes.rtol * np.abs(expected)).all(axis=1)
+        if wrong.any():
+            raise ArtifactError(
+                f"{self._source} answers {int(wrong.sum())} of its {len(wrong)} probe rows otherwise than "
+                f"when it was written: row {int(wrong.argmax())} is off by {float(difference.max()):.3g}.",
+                hint=f"Report this with your processor and ONNX Runtime's version, {_runtime_version()}.",
+            )
+        return Verification(n_rows=len(expected), max_difference=float(difference.max(initial=0.0)))
+
+    def outputs(self, inputs: Feeds) -> Floats:
+        """``(n, K)`` probabilities, or ``(n, 1)`` values, for inputs already converted by `feeds`."""
+        n_rows = rows_of(inputs)
+        outputs = np.empty((n_rows, self.task.n_outputs), dtype=np.float32)
+        for start in range(0, n_rows, _ROWS_AT_ONCE):
+            stop = min(start + _ROWS_AT_ONCE, n_rows)
+            answer = run(self._session, slice_feeds(inputs, start, stop))
+            outputs[start:stop] = answer.reshape(stop - start, -1)
+        return outputs
+
+    def _classify_one(self, output: Any) -> dict[str, Any]:
+        probabilities = output[0].tolist()
+        label = self.classes[probabilities.index(max(probabilities))]
+        return {"label": label, "probabilities": dict(zip(self.classes, probabilities, strict=True))}
+
+
+def _regress_one(output: Any) -> dict[str, Any]:
+    return {"value": output.item()}
+
+
+class _RowReader:
+    """One row to feeds: one buffer for all columns of a type, so numpy is called a few times, not per column.
+
+    The buffers are made anew for each row: threads share nothing.
+    """
+
+    __slots__ = ("_dates", "_numbers", "_schema", "_texts")
+
+    def __init__(self, schema: Schema) -> None:
+        self._schema = schema
+        self._numbers = _Group.of(schema, "numeric", "boolean")
+        self._texts = _Group.of(schema, "categorical")
+        self._dates = _Group.of(schema, "date")
+
+    def feeds(self, row: Mapping[str, Any]) -> Feeds:
+        """The row's ``(1,)`` inputs.
+
+        Raises
+        ------
+        UserError
+            When the row is no mapping, lacks a column, or a value is of a wrong type.
+        """
+        inputs: Feeds = {}
+        try:
+            if self._numbers.names:
+                # array narrows to float32 without the overflow warning whose silencing in numpy costs 1 µs
+                numbers = array("f", [convert(row[name]) for name, convert in self._numbers.converters])
+                inputs.update(
+                    zip(self._numbers.names, np.frombuffer(numbers, np.float32).reshape(-1, 1), strict=True)
+                )
+            if self._texts.names:
+                texts = [[convert(row[name])] for name, convert in self._texts.converters]
+                inputs.update(zip(self._texts.names, np.array(texts, dtype=object), strict=True))
+            if self._dates.names:
+                dates = [[convert(row[name])] for name, convert in self._dates.converters]
+                inputs.update(zip(self._dates.names, np.array(dates, dtype=np.float64), strict=True))
+        except (KeyError, IndexError, TypeError, OverflowError, Refused):
+            raise self._error(row) from None
+        return inputs
+
+    def _error(self, row: Any) -> UserError:
+        if not isinstance(row, Mapping):
+            return UserError(
+                f"The row is a {type(row).__name__}; wanted a dict of column names to values.",
+                hint="For several rows at once call predict or predict_proba.",
+            )
+        if absent := [name for name in self._schema.names if name not in row]:
+            return missing_columns(absent, [str(name) for name in row])
+        for column in self._schema.columns:
+            try:
+                CONVERTERS[column.kind](row[column.name])
+            except Refused as refusal:
+                return wrong_value(column.name, refusal)
+        raise AssertionError("a row that every converter takes was refused")
+
+
+@dataclass(frozen=True)
+class _Group:
+    names: tuple[str, ...]
+    converters: tuple[tuple[str, Callable[[Any], Any]], ...]
+
+    @classmethod
+    def of(cls, schema: Schema, *kinds: ColumnKind) -> _Group:
+        columns = [column for column in schema.columns if column.kind in kinds]
+        return cls(
+            tuple(column.name for column in columns),
+            tuple((column.name, CONVERTERS[column.kind]) for column in columns),
+        )
+
+
+def _runtime_version() -> str:
+    import onnxruntime as ort
+
+    return str(ort.__version__)
+
+
+def _not_utf8(error: UnicodeEncodeError) -> UserError:
+    return UserError(
+        f"A category holds text that UTF-8 cannot say: {error.object!r}.",
+        hint="Clean the text first, for instance with text.encode('utf-8', 'replace').decode().",
+    )

@@ -1,0 +1,40 @@
+"""A model's answers as columns of a file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from potstill.artifact import Model
+from potstill.artifact.values import to_text
+from potstill.cli.cells import model_columns
+from potstill.cli.rows import Chunk
+from potstill.cli.writers import Columns
+from potstill.types import Label
+
+PREDICTION = "prediction"
+
+
+def answers(model: Model, chunk: Chunk, *, only: str | None, where: str) -> Columns:
+    """Output columns for the rows of a chunk."""
+    columns = model_columns(chunk, model.schema, where=where)
+    if not model.task.is_classification:
+        return {PREDICTION: model.predict(columns)}
+    probs = model.predict_proba(columns)
+    classes = model.task.classes
+    labels = [classes[place] for place in probs.argmax(axis=1)]
+    given: dict[str, Any] = {} if only == "proba" else {PREDICTION: labels}
+    if only != "label":
+        given |= {name: probs[:, place] for place, name in enumerate(probability_names(classes))}
+    return given
+
+
+def output_names(model: Model, only: str | None) -> list[str]:
+    """Names of the output columns, in order."""
+    names = [] if only == "proba" else [PREDICTION]
+    return names if only == "label" else [*names, *probability_names(model.task.classes)]
+
+
+def probability_names(classes: Sequence[Label]) -> list[str]:
+    """``p_CLASS`` for each class."""
+    return [f"p_{to_text(label)}" for label in classes]

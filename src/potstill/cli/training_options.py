@@ -1,0 +1,239 @@
+"""Options that commands of the training half share, and what they turn into."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from potstill.cli.command import option
+from potstill.errors import UserError
+
+if TYPE_CHECKING:
+    from potstill.distillation import Recipe
+    from potstill.types import Budget, Student
+
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+FILE = click.Path(path_type=Path)
+DATA, TEACHER = "Data", "Teacher"
+
+RECIPE_FIELDS = (
+    *("task", "weight", "group", "time", "folds", "teacher_time", "temperature", "hard_label_weight"),
+    *("synthetic", "augmenter", "device"),
+)
+"""Options that are fields of `potstill.Recipe` by the same name and override those of ``--recipe``."""
+
+
+def kinds_by_column(
+    _ctx: click.Context, _parameter: click.Parameter, given: tuple[str, ...]
+) -> dict[str, str]:
+    """``("zip=categorical",)`` as ``{"zip": "categorical"}``."""
+    kinds = ("numeric", "boolean", "categorical", "date")
+    chosen: dict[str, str] = {}
+    for pair in given:
+        name, equals, kind = pair.rpartition("=")
+        if not equals or kind not in kinds:
+            raise click.BadParameter(f"wanted NAME=KIND with KIND one of {', '.join(kinds)}, got {pair!r}.")
+        chosen[name] = kind
+    return chosen
+
+
+def multiple_or_auto(_ctx: click.Context, _parameter: click.Parameter, given: str | None) -> float | None:
+    """``--synthetic``: a multiple of the real rows, or None to decide."""
+    if given is None or given == "auto":
+        return None
+    try:
+        return float(given)
+    except ValueError as error:
+        raise click.BadParameter(f"wanted a number or auto, got {given!r}.") from error
+
+
+def options(*listed: Callable[[Any], Any]) -> Callable[[Decorated], Decorated]:
+    """Several options as one decorator, shown in the order given."""
+
+    def decorate(function: Decorated) -> Decorated:
+        for each in reversed(listed):
+            function = each(function)
+        return function
+
+    return decorate
+
+
+target_options = options(
+    option("--target", "-t", required=True, section=DATA, help="Column to predict."),
+    option(
+        "--task",
+        type=click.Choice(["binary", "multiclass", "regression"]),
+        section=DATA,
+        help="What the target is; inferred from its values by default.",
+    ),
+)
+
+columns_option = option(
+    "--column",
+    "columns",
+    metavar="NAME=KIND",
+    multiple=True,
+    callback=kinds_by_column,
+    section=DATA,
+    help="Kind of a column where the inferred one is wrong: numeric, boolean, categorical, date. Repeatable.",
+)
+
+data_options = options(
+    target_options,
+    option(
+        "--test",
+        type=FILE,
+        section=DATA,
+        help="Labelled rows for the evaluation only; else a fifth is held out.",
+    ),
+    option(
+        "--unlabeled",
+        type=FILE,
+        section=DATA,
+        help="More rows without labels: the best transfer data there is.",
+    ),
+    columns_option,
+    option(
+        "--drop",
+        metavar="NAME",
+        multiple=True,
+        section=DATA,
+        help="Column the model must not use. Repeatable.",
+    ),
+    option("--weight", metavar="COLUMN", section=DATA, help="Column of sample weights."),
+    option("--group", metavar="COLUMN", section=DATA, help="Rows with the same value here are never split."),
+    option(
+        "--time", metavar="COLUMN", section=DATA, help="Split by this column: the newest rows are the test."
+    ),
+)
+
+teacher_file_options = options(
+    option(
+        "--teacher",
+        "teachers",
+        metavar="PATH",
+        type=click.Path(path_type=str),
+        multiple=True,
+        section=TEACHER,
+        help="A model you have: a skops, ONNX, booster or safetensors file, an AutoGluon folder, an http(s) "
+        "address. Repeatable.",
+    ),
+    option(
+        "--trust",
+        is_flag=True,
+        section=TEACHER,
+        help="Open teacher files that can run code (pickle, joblib).",
+    ),
+)
+
+soft_target_options = options(
+    option(
+        "--soft-targets",
+        type=FILE,
+        section=TEACHER,
+        help="Table of the teacher's probabilities for the rows; then no teacher runs.",
+    ),
+    option(
+        "--soft-targets-key",
+        metavar="COLUMN",
+        section=TEACHER,
+        help="Column that joins that table to the rows.",
+    ),
+)
+
+teacher_options = options(
+    teacher_file_options,
+    soft_target_options,
+    option(
+        "--teacher-time",
+        type=float,
+        metavar="SECONDS",
+        section=TEACHER,
+        help="For training the ensemble [150].",
+    ),
+    option(
+        "--folds",
+        type=int,
+        section=TEACHER,
+        help="Folds of the cross-fitting; by the number of rows by default.",
+    ),
+    option(
+        "--cache",
+        type=click.Path(path_type=str),
+        section=TEACHER,
+        help="Folder that keeps the teacher's answers.",
+    ),
+    option("--no-cache", is_flag=True, section=TEACHER, help="Keep no answers for a later run."),
+)
+
+
+def recipe_from(chosen: Mapping[str, Any]) -> Recipe:
+    """The recipe of ``--recipe`` or the default one, changed by the options that were given."""
+    import msgspec
+
+    from potstill.distillation import Recipe
+
+    recipe = Recipe.load(chosen["recipe"]) if chosen["recipe"] else Recipe()
+    given = {name: chosen[name] for name in RECIPE_FIELDS if chosen.get(name) is not None}
+    given["columns"] = {**recipe.columns, **chosen["columns"]}
+    given["drop"] = tuple(dict.fromkeys([*recipe.drop, *chosen["drop"]]))
+    given["trust"] = recipe.trust or chosen["trust"]
+    if chosen["cache"] and chosen["no_cache"]:
+        raise UserError("--cache and --no-cache contradict each other.", hint="Leave one of them out.")
+    if chosen["cache"] or chosen["no_cache"]:
+        given["cache"] = chosen["cache"] or False
+    return msgspec.structs.replace(recipe, **given)
+
+
+def teachers_from(chosen: Mapping[str, Any]) -> list[Any] | None:
+    """What ``--teacher`` and ``--soft-targets`` name; None for the default ensemble."""
+    files: list[Any] = list(chosen["teachers"])
+    table: Path | None = chosen["soft_targets"]
+    if table is None:
+        if chosen["soft_targets_key"]:
+            raise UserError("--soft-targets-key needs --soft-targets.", hint="Name the table, too.")
+        return files or None
+    if files:
+        raise UserError(
+            "Wanted either --teacher or --soft-targets, got both.",
+            hint="A table of soft targets stands for a whole teacher: leave the other out.",
+        )
+    from potstill.teachers import SoftTargetTable
+
+    return [SoftTargetTable(str(table), key=chosen["soft_targets_key"])]
+
+
+def student_from(name: str | None) -> Student | None:
+    """The student family called ``name``, with its defaults; None for the best of all."""
+    if name is None:
+        return None
+    from potstill.students import STUDENTS
+
+    if name not in STUDENTS:
+        raise UserError(
+            f"There is no student called {name!r}; there are: {', '.join(sorted(STUDENTS))}.",
+            hint="`potstill parts` lists every part with its parameters.",
+        )
+    student: Student = STUDENTS[name]()
+    return student
+
+
+def budget_from(latency_ms: float | None, size_kb: float | None) -> Budget | None:
+    """What was asked for; None, and so the default budget, where nothing was.
+
+    Raises
+    ------
+    UserError
+        A limit is not above 0.
+    """
+    from potstill.types import Budget
+
+    for name, limit in (("--latency-ms", latency_ms), ("--size-kb", size_kb)):
+        if limit is not None and not limit > 0:
+            raise UserError(f"Wanted {name} above 0, got {limit:g}.", hint="Leave it out for the default.")
+    if latency_ms is None and size_kb is None:
+        return None
+    return Budget(latency_ms=latency_ms, size_kb=size_kb)

@@ -1,0 +1,147 @@
+"""Stage one: from what the caller gave to rows that are split, encoded and multiplied."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+
+from potstill.data import content_hash, describe_schema, fold_ids, infer_schema, load_dataset, split
+from potstill.distillation.recipe import Recipe
+from potstill.errors import UserError
+from potstill.modalities import TabularEncoder
+from potstill.transfer.augment import AUGMENTERS
+from potstill.types import Dataset, Encoder, Ints, Progress, Tensors
+
+Part = Literal["train", "valid", "test", "unlabeled", "synthetic"]
+
+SYNTHETIC_ROWS = 40_000
+"""Synthetic rows a run makes at most when it decides by itself: beyond it, time buys more elsewhere."""
+
+SYNTHETIC_PER_ROW = 10.0
+"""Synthetic rows for each real one at most when the run decides by itself."""
+
+MANY_ROWS = 20_000
+"""From this many rows on, three folds replace five: each model still sees two thirds of plenty."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Rows in their parts, and the encoder of the student.
+
+    Parameters
+    ----------
+    parts
+        ``train`` (the rows teacher and student learn from), ``valid`` (they choose by), and where there are
+        any: ``test`` (nobody learns from or chooses by), ``unlabeled``, ``synthetic``.
+    tensors
+        The encoded rows of each part.
+    encoder
+        Fitted on the training rows.
+    folds
+        ``(n_train,)`` cross-fitting fold of each training row.
+    data_hash
+        Of the training data as given, hex digits.
+    notes
+        Sentences the caller should read.
+    """
+
+    parts: Mapping[Part, Dataset]
+    tensors: Mapping[Part, Tensors]
+    encoder: Encoder
+    folds: Ints
+    data_hash: str
+    notes: tuple[str, ...]
+
+
+def prepare(
+    train: Any,
+    *,
+    target: str | None,
+    test: Any,
+    unlabeled: Any,
+    recipe: Recipe,
+    seed: int,
+    progress: Progress,
+) -> Prepared:
+    """Read, infer, split, encode, and make the synthetic rows.
+
+    Raises
+    ------
+    UserError
+        The data cannot be read, or there is nothing in it to learn.
+    """
+    progress.start("reading the data")
+    loaded = load_dataset(
+        train,
+        target=target,
+        task=recipe.task,
+        kinds=recipe.columns,
+        drop=recipe.drop,
+        weight=recipe.weight,
+        group=recipe.group,
+        time=recipe.time,
+    )
+    notes = list(loaded.notes)
+    parts_index = split(
+        loaded.dataset,
+        test_fraction=recipe.test_fraction if test is None else 0.0,
+        valid_fraction=recipe.valid_fraction,
+        seed=seed,
+        time=loaded.time,
+    )
+    whole = _schema_without(loaded.dataset, parts_index.test, recipe)
+    parts: dict[Part, Dataset] = {
+        "train": whole.take(parts_index.train),
+        "valid": whole.take(parts_index.valid),
+    }
+    if len(parts_index.test):
+        parts["test"] = whole.take(parts_index.test)
+    others: tuple[tuple[Part, Any, bool], ...] = (("test", test, True), ("unlabeled", unlabeled, False))
+    for part, source, need_labels in others:
+        if source is not None:
+            other = load_dataset(source, like=whole, weight=recipe.weight, need_labels=need_labels)
+            parts[part] = other.dataset
+            notes += other.notes
+    progress.note(describe_schema(whole.schema, len(whole)))
+    synthetic = _synthesise(parts["train"], recipe, seed, progress)
+    if synthetic is not None:
+        parts["synthetic"] = synthetic
+    encoder = TabularEncoder.fit(whole)
+    return Prepared(
+        parts=parts,
+        tensors={part: encoder.encode(dataset.rows) for part, dataset in parts.items()},
+        encoder=encoder,
+        folds=fold_ids(parts["train"], recipe.folds or (3 if len(whole) >= MANY_ROWS else 5), seed),
+        data_hash=content_hash(loaded.dataset),
+        notes=tuple(notes),
+    )
+
+
+def _schema_without(dataset: Dataset, test: Ints, recipe: Recipe) -> Dataset:
+    """``dataset`` with its schema inferred anew, the held-out test rows not looked at."""
+    if not len(test):
+        return dataset
+    seen = np.setdiff1d(np.arange(len(dataset)), test)
+    timed = () if recipe.time is None or recipe.time in recipe.columns else (recipe.time,)
+    schema = infer_schema(dataset.rows[seen, :], kinds=recipe.columns, drop=(*recipe.drop, *timed))
+    return replace(dataset, schema=schema)
+
+
+def _synthesise(train: Dataset, recipe: Recipe, seed: int, progress: Progress) -> Dataset | None:
+    if recipe.augmenter not in AUGMENTERS:
+        raise UserError(
+            f"There is no augmenter called {recipe.augmenter!r}; there are: {', '.join(sorted(AUGMENTERS))}.",
+            hint="`potstill parts` lists every part with its parameters.",
+        )
+    decided = min(SYNTHETIC_PER_ROW * len(train), SYNTHETIC_ROWS)
+    n_rows = round(decided if recipe.synthetic is None else recipe.synthetic * len(train))
+    if not n_rows:
+        return None
+    progress.start("making synthetic rows")
+    rows, _ = AUGMENTERS[recipe.augmenter]().augment(train, n_rows, seed=seed)
+    if not len(rows):
+        return None
+    return replace(train, rows=rows, labels=None, weight=None, groups=None, ids=None)

@@ -1,0 +1,296 @@
+"""Stage four: the artifacts of student and twin, and what all four models are worth on unseen rows."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any
+
+import msgspec
+import narwhals as nw
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from potstill.artifact import (
+    Affine,
+    Calibration,
+    Card,
+    GapRecovered,
+    Lineage,
+    Measured,
+    Model,
+    Softmax,
+    Volatile,
+    load,
+)
+from potstill.artifact.card import Contender
+from potstill.artifact.columns import feeds
+from potstill.distillation.learn import Learnt, single_rows
+from potstill.distillation.prepare import Prepared
+from potstill.distillation.teach import Taught, TeacherCost
+from potstill.evaluation import measure_batch, measure_latency
+from potstill.evaluation.evidence import Evidence, gather
+from potstill.export import artifact_bytes, check_parity, compose
+from potstill.report import CandidateFacts, ModelFacts, ReportFacts
+from potstill.training.search import Candidate, pareto
+from potstill.types import Dataset, Floats, Progress
+
+BATCH_ROWS = 2_000
+"""Rows asked at once where throughput is measured."""
+
+SHOWN_COLUMNS = 40
+"""Columns of the test rows that slices and disagreements look at, at most."""
+
+_VERSIONED = ("numpy", "torch", "lightgbm", "onnx", "onnxruntime", "scikit-learn", "xgboost", "catboost")
+
+
+@dataclass(frozen=True)
+class Proven:
+    """The shipped artifact and the evidence for it.
+
+    Parameters
+    ----------
+    artifact
+        The one file.
+    facts
+        What the report tells; None where no test rows were held out.
+    """
+
+    artifact: bytes
+    card: Card
+    facts: ReportFacts | None
+
+
+def prove(
+    learnt: Learnt,
+    taught: Taught,
+    prepared: Prepared,
+    *,
+    seed: int,
+    timings: Mapping[str, float],
+    progress: Progress,
+) -> Proven:
+    """Export student and twin with parity, ask all models about the test rows, and write the Card.
+
+    Raises
+    ------
+    ParityFailed
+        An exported graph does not answer as the trained student does; nothing is written then.
+    """
+    progress.start("exporting and measuring", 3)
+    account = _account(learnt, taught, prepared, seed)
+    small: dict[Contender, _Exported] = {}
+    candidates: tuple[tuple[Contender, Candidate], ...] = (("twin", learnt.twin), ("student", learnt.student))
+    for name, candidate in candidates:
+        small[name] = _export(candidate, account, prepared, learnt.scale)
+        progress.advance()
+    if "test" not in prepared.parts:
+        return _seal(small["student"], account, prepared)
+    test = prepared.parts["test"]
+    models = _costs(small, taught, test)
+    facts = ReportFacts(
+        title=account.name,
+        task=test.task,
+        evidence=_evidence(small, taught, test, seed),
+        models=models,
+        shipped=account.shipped,
+        candidates=_candidates(learnt),
+        rows=_row_counts(prepared),
+        soft_targets=_told(learnt.student),
+        seconds=dict(timings),
+        warnings=(*prepared.notes, *taught.notes),
+    )
+    measured = _measured_card(account, facts)
+    progress.advance()
+    proven = _seal(small["student"], measured, prepared)
+    return replace(proven, facts=msgspec.structs.replace(facts, card=_card_words(proven.card)))
+
+
+@dataclass(frozen=True)
+class _Exported:
+    """A refitted candidate as graph and as the file it would be."""
+
+    candidate: Candidate
+    calibration: Calibration
+    graph: onnx.ModelProto
+    model: Model
+    size_bytes: int
+
+
+def _export(candidate: Candidate, account: Card, prepared: Prepared, scale: tuple[float, float]) -> _Exported:
+    rows, task = prepared.parts["valid"].rows, account.task
+    temperature = candidate.assessment.temperature
+    calibration: Calibration = Softmax(temperature) if task.is_classification else Affine(*scale)
+    graph = compose(prepared.encoder, candidate.fitted, calibration, task=task)
+    check_parity(graph, prepared.encoder, candidate.fitted, calibration, rows, schema=account.schema)
+    artifact = artifact_bytes(graph, msgspec.structs.replace(account, calibration=calibration), rows)
+    return _Exported(candidate, calibration, graph, load(artifact), len(artifact))
+
+
+def _seal(exported: _Exported, account: Card, prepared: Prepared) -> Proven:
+    card = msgspec.structs.replace(account, calibration=exported.calibration)
+    artifact = artifact_bytes(exported.graph, card, prepared.parts["valid"].rows)
+    return Proven(artifact=artifact, card=load(artifact).card, facts=None)
+
+
+def _evidence(small: Mapping[Contender, _Exported], taught: Taught, test: Dataset, seed: int) -> Evidence:
+    assert test.labels is not None
+    inputs = feeds(test.rows, test.schema)
+    outputs: dict[str, Floats] = {}
+    if "test" in taught.answers:
+        outputs |= {"teacher": taught.answers["test"], "best_member": taught.best_answers["test"]}
+    outputs |= {name: exported.model.outputs(inputs) for name, exported in small.items()}
+    columns = {name: _plain(test.rows.get_column(name)) for name in test.schema.names[:SHOWN_COLUMNS]}
+    return gather(
+        outputs,
+        test.labels,
+        test.task,
+        columns=columns,
+        weight=test.weight,
+        groups=test.groups,
+        seed=seed,
+    )
+
+
+def _plain(column: nw.Series[Any]) -> NDArray[Any]:
+    """A column as an array with None or NaN where a value is missing."""
+    return np.array(
+        column.to_list(), dtype=None if column.dtype.is_numeric() and not column.null_count() else object
+    )
+
+
+def _costs(small: Mapping[Contender, _Exported], taught: Taught, test: Dataset) -> dict[str, ModelFacts]:
+    asked: dict[Contender, TeacherCost] = {"teacher": taught.cost, "best_member": taught.best_cost}
+    models: dict[str, ModelFacts] = {
+        name: ModelFacts(
+            label=cost.label,
+            size_bytes=cost.size_bytes,
+            latency=cost.latency_us,
+            rows_per_s=cost.rows_per_s,
+            cpu_seconds_per_row=cost.cpu_seconds_per_row,
+        )
+        for name, cost in asked.items()
+    }
+    singles, batch = single_rows(test), test.rows[:BATCH_ROWS, :]
+    for name, exported in small.items():
+        model = exported.model
+        answer = model.predict_proba if test.task.is_classification else model.predict
+        throughput = measure_batch(answer, batch, len(batch))
+        models[name] = ModelFacts(
+            label=exported.candidate.student.name,
+            size_bytes=exported.size_bytes,
+            latency=measure_latency(model.predict_one, singles, seconds=0.5),
+            rows_per_s=throughput.rows_per_s,
+            cpu_seconds_per_row=throughput.cpu_seconds_per_row,
+        )
+    return models
+
+
+def _account(learnt: Learnt, taught: Taught, prepared: Prepared, seed: int) -> Card:
+    """The Card before anything is measured."""
+    train, chosen = prepared.parts["train"], learnt.student
+    twin_ships = learnt.found.student is learnt.found.twin
+    return Card(
+        name=train.task.target,
+        task=train.task,
+        schema=train.schema,
+        calibration=Softmax(),
+        lineage=Lineage(
+            members={name: round(weight, 6) for name, weight in taught.members.items() if weight > 0},
+            student=chosen.student.name,
+            hyper_parameters=msgspec.to_builtins(chosen.student),
+            objective=chosen.objective.name,
+            temperature=chosen.objective.temperature,
+            hard_weight=chosen.targets.hard_label_weight,
+            transfer_rows={origin: len(rows) for origin, rows in taught.transfer.rows.items()},
+            seed=seed,
+            data_hash=prepared.data_hash,
+            versions={"python": platform.python_version()} | {name: version(name) for name in _VERSIONED},
+        ),
+        volatile=Volatile(created=datetime.now(UTC).isoformat(timespec="seconds")),
+        shipped="twin" if twin_ships else "student",
+    )
+
+
+def _measured_card(account: Card, facts: ReportFacts) -> Card:
+    evidence = facts.evidence
+    measured = Measured(
+        rows="test rows that neither teacher nor student learned from or was chosen by",
+        n_rows=evidence.n_rows,
+        metrics={model: dict(scores) for model, scores in evidence.scores.items()},
+        gap_recovered={
+            metric: GapRecovered(value=gap.value, low=gap.low, high=gap.high)
+            for metric, gap in evidence.gap_recovered.items()
+        },
+    )
+    volatile = msgspec.structs.replace(
+        account.volatile,
+        latency_us={name: model.latency for name, model in facts.models.items() if model.latency},
+        size_bytes={name: model.size_bytes for name, model in facts.models.items() if model.size_bytes},
+    )
+    return msgspec.structs.replace(account, measured=measured, volatile=volatile)
+
+
+def _candidates(learnt: Learnt) -> tuple[CandidateFacts, ...]:
+    front = pareto(learnt.found.candidates)
+    return tuple(
+        CandidateFacts(
+            name=describe_candidate(one),
+            loss=one.assessment.loss,
+            size_bytes=one.assessment.size_bytes,
+            latency=one.assessment.latency_us,
+            pareto=any(one is other for other in front),
+            chosen=one is learnt.found.student,
+        )
+        for one in learnt.found.candidates
+    )
+
+
+def describe_candidate(candidate: Candidate) -> str:
+    """Family, size and what it was told, in a few words: ``mlp ×2, half label, out of fold``."""
+    size = f"{candidate.student.name} ×{candidate.student.size:g}"
+    if candidate.is_twin:
+        return f"{size}, labels only"
+    told = _told(candidate)
+    return f"{size}, {', '.join(f'{word} {value}' for word, value in told.items())}"
+
+
+def _told(candidate: Candidate) -> dict[str, str]:
+    targets = candidate.targets
+    if targets.labels_only:
+        return {"targets": "labels only"}
+    return {
+        "label weight": f"{targets.hard_label_weight:g}",
+        "real rows": targets.real.replace("_", " "),
+        "synthetic": f"{targets.synthetic:.0%}",
+        "T": f"{candidate.objective.temperature:g}",
+    }
+
+
+def _row_counts(prepared: Prepared) -> dict[str, int]:
+    names = {"train": "train", "valid": "validation", "test": "test"}
+    return {names.get(part, part): len(rows) for part, rows in prepared.parts.items()}
+
+
+def _card_words(card: Card) -> dict[str, str]:
+    lineage = card.lineage
+    return {
+        "target": f"{card.task.target} ({card.task.kind})",
+        "columns": ", ".join(card.schema.names),
+        "left out": ", ".join(f"{gone.name} ({gone.reason})" for gone in card.schema.dropped) or "none",
+        "teacher": ", ".join(f"{name} {weight:.2f}" for name, weight in lineage.members.items()),
+        "student": f"{lineage.student} {lineage.hyper_parameters}",
+        "loss": f"{lineage.objective}, T = {lineage.temperature:g}, label weight {lineage.hard_weight:g}",
+        "transfer set": ", ".join(f"{n:,} {origin}" for origin, n in lineage.transfer_rows.items()),
+        "calibration": str(card.calibration),
+        "seed": str(lineage.seed),
+        "data": lineage.data_hash,
+        "graph": card.graph_hash,
+        "content": card.content_hash,
+        "versions": ", ".join(f"{name} {number}" for name, number in lineage.versions.items()),
+        "created": card.volatile.created,
+    }

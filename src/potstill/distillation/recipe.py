@@ -1,0 +1,131 @@
+"""A recipe: everything that can be asked of a run beyond data, teachers, student and budget."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from potstill.errors import UserError
+from potstill.types import ColumnKind, TaskKind
+
+
+class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """How a run is to be done; every field has a default that is right for most.
+
+    Parameters
+    ----------
+    task
+        ``binary``, ``multiclass`` or ``regression``; None infers it from the target.
+    columns
+        Kinds of columns where the inferred one is wrong, e.g. ``{"zip": "categorical"}``.
+    drop
+        Columns that no student may see.
+    weight, group, time
+        Names of the column of sample weights, of the groups that are never split, and of the time by which to
+        split.
+    test_fraction, valid_fraction
+        Shares of the labelled rows held out for the evaluation (when there is no test file; 0 for no
+        evaluation) and for choosing the student.
+    folds
+        Folds of the cross-fitting; None decides by the number of rows.
+    teacher_time
+        Seconds the default ensemble may take, on this machine.
+    teacher_weights
+        ``equal`` or ``select`` (greedy ensemble selection out of fold); None selects for the default ensemble
+        and leaves an adopted one as it is.
+    temperature
+        Softens teacher and student in the distillation loss; None searches.
+    hard_label_weight
+        Weight in [0, 1] of the label against the soft target on rows that have one; None searches.
+    synthetic
+        Synthetic rows for each real one; 0 for none; None decides by rows and validation.
+    augmenter
+        Name of the augmenter that makes them (see ``potstill parts``).
+    trust
+        Allow teacher files that run code when opened (pickle, joblib, torch).
+    cache
+        Folder that keeps the teachers' answers; None is the user's cache folder, False keeps nothing.
+    device
+        ``auto``, ``cpu`` or ``cuda``.
+    """
+
+    task: TaskKind | None = None
+    columns: dict[str, ColumnKind] = {}
+    drop: tuple[str, ...] = ()
+    weight: str | None = None
+    group: str | None = None
+    time: str | None = None
+    test_fraction: float = 0.2
+    valid_fraction: float = 0.15
+    folds: int | None = None
+    teacher_time: float = 150.0
+    teacher_weights: str | None = None
+    temperature: float | None = None
+    hard_label_weight: float | None = None
+    synthetic: float | None = None
+    augmenter: str = "neighbours"
+    trust: bool = False
+    cache: str | bool | None = None
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        for name, low, high in _RANGES:
+            value = getattr(self, name)
+            if value is not None and not low <= value <= high:
+                raise UserError(
+                    f"The recipe wants {name} between {low:g} and {high:g}, got {value:g}.",
+                    hint="Leave it out to use the default.",
+                )
+        if self.device not in _DEVICES:
+            raise UserError(
+                f"The recipe wants device to be one of {', '.join(_DEVICES)}, got {self.device!r}.",
+                hint="Leave it out: auto takes a GPU where there is one.",
+            )
+
+    @classmethod
+    def load(cls, path: str | Path) -> Recipe:
+        """Read a recipe from a TOML file.
+
+        Raises
+        ------
+        UserError
+            The file cannot be read, is not TOML, or has a key or a value that no recipe has.
+        """
+        return cls.from_dict(_read_toml(Path(path)), source=str(path))
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any], *, source: str = "the recipe") -> Recipe:
+        """A recipe from plain values, e.g. a section of a TOML file."""
+        try:
+            return msgspec.convert(values, cls)
+        except msgspec.ValidationError as error:
+            raise UserError(
+                f"{source} is no recipe: {error}.",
+                hint=f"Keys it may have: {', '.join(cls.__struct_fields__)}.",
+            ) from error
+
+
+_RANGES = (
+    ("test_fraction", 0.0, 0.9),
+    ("valid_fraction", 0.01, 0.9),
+    ("folds", 2, 50),
+    ("teacher_time", 0.1, 1e7),
+    ("temperature", 0.05, 100.0),
+    ("hard_label_weight", 0.0, 1.0),
+    ("synthetic", 0.0, 1000.0),
+)
+_DEVICES = ("auto", "cpu", "cuda")
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(
+            f"The recipe {path} cannot be read: {error.strerror}.", hint="Check the path."
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"The recipe {path} is not TOML: {error}.", hint="Mend the line it names.") from error

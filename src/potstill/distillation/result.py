@@ -1,0 +1,144 @@
+"""What `distill` gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, final
+
+import msgspec
+
+from potstill.artifact import Card, Model, load
+from potstill.errors import UserError
+from potstill.export import write_whole
+from potstill.report import ReportFacts, save_report, verdict
+from potstill.report.facts import MODELS
+from potstill.training.search import Candidate, pareto
+
+
+@final
+class Result:
+    """One small model, and the proof.
+
+    Attributes
+    ----------
+    artifact : bytes
+        The file, not yet written.
+    card : Card
+        The artifact's account of itself.
+    facts : ReportFacts or None
+        All that was measured on the test rows; None where none were held out.
+    candidates : tuple of Candidate
+        Every student and twin that was fitted, exported and measured.
+    rows : dict
+        Number of rows in each part.
+    seconds : dict
+        Wall-clock seconds of each stage, and ``total``.
+    notes : tuple of str
+        Sentences worth reading: rows left out, columns ignored, leaks.
+    """
+
+    def __init__(
+        self,
+        *,
+        artifact: bytes,
+        card: Card,
+        facts: ReportFacts | None,
+        candidates: tuple[Candidate, ...],
+        rows: Mapping[str, int],
+        seconds: Mapping[str, float],
+        notes: tuple[str, ...],
+    ) -> None:
+        self.artifact = artifact
+        self.card = card
+        self.facts = facts
+        self.candidates = candidates
+        self.rows = dict(rows)
+        self.seconds = dict(seconds)
+        self.notes = notes
+        self._path: str | None = None
+
+    @property
+    def pareto(self) -> tuple[Candidate, ...]:
+        """The candidates that no other beats in validation loss, latency and size at once."""
+        return pareto(self.candidates)
+
+    @property
+    def model(self) -> Model:
+        """The artifact, opened."""
+        return load(self.artifact)
+
+    def save(self, path: str | Path) -> None:
+        """Write the artifact.
+
+        Raises
+        ------
+        UserError
+            It cannot be written; what was there before is then still there.
+        """
+        write_whole(self.artifact, path)
+        self._path = str(path)
+
+    def report(self, path: str | Path) -> None:
+        """Write the report, one self-contained HTML page.
+
+        Raises
+        ------
+        UserError
+            It cannot be written, or no test rows were held out to report on.
+        """
+        save_report(self._measured(), path)
+
+    def summary(self) -> str:
+        """The verdict in words.
+
+        Raises
+        ------
+        UserError
+            No test rows were held out.
+        """
+        return verdict(self._measured())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything measured as plain values; see docs/json.md for the keys."""
+        facts = self.facts
+        models: dict[str, Any] = {name: _model(facts, name) for name in MODELS} if facts else {}
+        gaps = facts.evidence.gap_recovered if facts else {}
+        return {
+            "task": self.card.task.kind,
+            "target": self.card.task.target,
+            "rows": self.rows,
+            "seconds": {stage: round(taken, 3) for stage, taken in self.seconds.items()},
+            **models,
+            "gap_recovered": {metric: msgspec.to_builtins(gap) for metric, gap in gaps.items()},
+            "agreement": facts.evidence.agreement if facts else {},
+            "shipped": self.card.shipped,
+            "family": self.card.lineage.student,
+            "verdict": verdict(facts) if facts else None,
+            "candidates": msgspec.to_builtins(facts.candidates) if facts else [],
+            "artifact": self._path,
+            "content_hash": self.card.content_hash,
+            "notes": list(self.notes),
+        }
+
+    def _measured(self) -> ReportFacts:
+        if self.facts is None:
+            raise UserError(
+                "There are no scores to report: no test rows were held out.",
+                hint="Give a test set, or a test_fraction above 0.",
+            )
+        return self.facts
+
+
+def _model(facts: ReportFacts, name: str) -> dict[str, Any] | None:
+    scores, measured = facts.evidence.scores.get(name), facts.models.get(name)
+    if scores is None and measured is None:
+        return None
+    latency = measured.latency if measured else None
+    return {
+        **(scores or {}),
+        "size_bytes": measured.size_bytes if measured else None,
+        "latency_us": {"p50": latency.p50, "p99": latency.p99} if latency else None,
+        "rows_per_s": measured.rows_per_s if measured else None,
+        "label": measured.label if measured else "",
+    }

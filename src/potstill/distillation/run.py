@@ -1,0 +1,124 @@
+"""`distill`: the stages one after the other."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from potstill.distillation.learn import learn
+from potstill.distillation.prepare import prepare
+from potstill.distillation.prove import prove
+from potstill.distillation.recipe import Recipe
+from potstill.distillation.result import Result
+from potstill.distillation.teach import teach
+from potstill.types import Budget, Progress, Silent, Student
+
+DEFAULT_BUDGET = Budget(latency_ms=1.0, size_kb=1024.0)
+"""What a model may cost where nothing else is said: a millisecond at p99, a megabyte."""
+
+
+def distill(
+    train: Any,
+    *,
+    target: str | None = None,
+    test: Any = None,
+    unlabeled: Any = None,
+    teachers: Any = None,
+    student: Student | None = None,
+    budget: Budget | None = None,
+    seed: int = 0,
+    recipe: Recipe | None = None,
+    progress: Progress | None = None,
+) -> Result:
+    """Distil an ensemble into one small model, and prove what it is worth.
+
+    Parameters
+    ----------
+    train
+        Labelled rows: a path (CSV, Parquet, Arrow), a pandas, polars or pyarrow table, or ``(X, y)``.
+    target
+        Name of the column to predict; not needed with ``(X, y)``.
+    test
+        Labelled rows to measure on, in the same forms; None holds some of ``train`` out.
+    unlabeled
+        More rows without labels, for the teacher to answer: the best transfer data there is.
+    teachers
+        None trains the default ensemble of twelve. Otherwise one teacher or a list of them: fitted models,
+        unfitted estimators (these are cross-fitted), functions, paths of model files, tables of
+        probabilities, web addresses. See `potstill.teachers`.
+    student
+        A part to train as it is, e.g. ``potstill.students.MLP(hidden=(64, 32))``; None searches all families.
+    budget
+        What the artifact may cost; None is a millisecond and a megabyte.
+    seed
+        Decides splits, folds, synthetic rows and every fit.
+    recipe
+        Everything else, see `Recipe`.
+    progress
+        Told how far the work is; None is silent.
+
+    Raises
+    ------
+    UserError
+        The input is wrong: the message says what and where. Nothing is written.
+    ParityFailed
+        The exported file does not answer as the trained student does.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_breast_cancer
+    >>> from sklearn.ensemble import RandomForestClassifier
+    >>> result = distill(
+    ...     load_breast_cancer(return_X_y=True, as_frame=True),
+    ...     teachers=RandomForestClassifier(n_estimators=50),
+    ...     recipe=Recipe(cache=False),
+    ... )
+    >>> result.model.task.kind
+    'binary'
+    """
+    recipe, progress, budget = recipe or Recipe(), progress or Silent(), budget or DEFAULT_BUDGET
+    clock = _Clock()
+    with clock.stage("prepare"):
+        prepared = prepare(
+            train,
+            target=target,
+            test=test,
+            unlabeled=unlabeled,
+            recipe=recipe,
+            seed=seed,
+            progress=progress,
+        )
+    with clock.stage("teacher"):
+        taught = teach(teachers, prepared, recipe=recipe, seed=seed, progress=progress)
+    with clock.stage("student"):
+        learnt = learn(
+            taught, prepared, student=student, budget=budget, recipe=recipe, seed=seed, progress=progress
+        )
+    with clock.stage("evaluation"):
+        proven = prove(learnt, taught, prepared, seed=seed, timings=clock.seconds, progress=progress)
+    return Result(
+        artifact=proven.artifact,
+        card=proven.card,
+        facts=proven.facts,
+        candidates=learnt.found.candidates,
+        rows={part: len(rows) for part, rows in prepared.parts.items()},
+        seconds={**clock.seconds, "total": sum(clock.seconds.values())},
+        notes=(*prepared.notes, *taught.notes),
+    )
+
+
+class _Clock:
+    """Wall-clock seconds of the stages."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        begin = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = time.perf_counter() - begin

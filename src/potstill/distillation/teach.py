@@ -1,0 +1,225 @@
+"""Stage two: the teacher's answers for every row, and the transfer set made of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from potstill.distillation.prepare import Part, Prepared
+from potstill.distillation.recipe import Recipe
+from potstill.errors import UserError
+from potstill.teachers import adopt_all
+from potstill.teachers.zoo import default_members
+from potstill.transfer import Collected, MemberCost, Store, best_member, collect, select_weights, soften
+from potstill.types import (
+    Dataset,
+    Doubles,
+    Floats,
+    Latency,
+    Origin,
+    PartialTeacher,
+    Progress,
+    SoftTargets,
+    Teacher,
+    Trainable,
+    TransferSet,
+)
+
+ORIGINS: Mapping[Part, Origin] = {
+    "train": "real",
+    "valid": "held_out",
+    "unlabeled": "unlabeled",
+    "synthetic": "synthetic",
+}
+"""The origin, in the transfer set, of the rows of each part that a student may learn from."""
+
+
+@dataclass(frozen=True)
+class TeacherCost:
+    """What the teacher, or one member of it, costs to ask; None where it was not measured."""
+
+    label: str
+    latency_us: Latency | None
+    size_bytes: int | None
+    rows_per_s: float | None
+    cpu_seconds_per_row: float | None
+
+
+@dataclass(frozen=True)
+class Taught:
+    """What the teacher said.
+
+    Parameters
+    ----------
+    transfer
+        The transfer set, the validation rows in it as ``held_out``.
+    answers, best_answers
+        ``(n, K)`` probabilities or values for the ``valid`` and ``test`` rows, where the teacher can answer
+        them: of the whole ensemble, and of the member that is best out of fold.
+    cost, best_cost
+        What they cost to ask.
+    members
+        Name to weight of the members.
+    fingerprint
+        Of the data and the members: what the soft targets follow from.
+    notes
+        Sentences the caller should read.
+    """
+
+    transfer: TransferSet
+    answers: Mapping[Part, Floats]
+    best_answers: Mapping[Part, Floats]
+    cost: TeacherCost
+    best_cost: TeacherCost
+    members: Mapping[str, float]
+    fingerprint: str
+    notes: tuple[str, ...]
+
+
+def teach(teachers: Any, prepared: Prepared, *, recipe: Recipe, seed: int, progress: Progress) -> Taught:
+    """Adopt or make the teacher, ask it about every row, weigh its members.
+
+    Raises
+    ------
+    UserError
+        A teacher cannot be adopted or cannot answer the rows.
+    """
+    members = _members(teachers, prepared, recipe)
+    collected = collect(
+        members,
+        _answerable(members, prepared.parts),
+        folds=prepared.folds,
+        store=_store(recipe),
+        seed=seed,
+        time_limit_s=recipe.teacher_time if teachers is None else None,
+        progress=progress,
+    )
+    train = prepared.parts["train"]
+    weights = _weights(collected, train, selected=_selects(recipe, adopted=teachers is not None))
+    best = _best(collected, train)
+    alone = np.eye(len(collected.members))[best]
+    heard: tuple[Part, ...] = ("valid", "test")
+    return Taught(
+        transfer=_transfer_set(prepared, collected, weights),
+        answers={part: _average(collected, part, weights) for part in heard if part in collected.answers},
+        best_answers={part: _average(collected, part, alone) for part in heard if part in collected.answers},
+        cost=_cost(f"{int((weights > 0).sum())} members", collected.costs, weights),
+        best_cost=_cost(collected.members[best], collected.costs, alone),
+        members={name: float(w) for name, w in zip(collected.members, weights, strict=True)},
+        fingerprint=collected.fingerprint,
+        notes=(*collected.notes, *_leaks(collected)),
+    )
+
+
+def _members(teachers: Any, prepared: Prepared, recipe: Recipe) -> Sequence[Teacher | Trainable]:
+    train = prepared.parts["train"]
+    if teachers is None:
+        return default_members(
+            train.task,
+            n_rows=len(train),
+            spec=prepared.encoder.spec,
+            time_s=recipe.teacher_time,
+            folds=int(prepared.folds.max()) + 1,
+            threads=os.cpu_count() or 1,
+        )
+    sources = teachers if isinstance(teachers, (list, tuple)) else [teachers]
+    if not sources:
+        raise UserError(
+            "Wanted at least one teacher, got an empty list.",
+            hint="Leave `teachers` out to train the default ensemble.",
+        )
+    return adopt_all(sources, task=train.task, trust=recipe.trust)
+
+
+def _answerable(members: Sequence[Teacher | Trainable], parts: Mapping[Part, Dataset]) -> dict[str, Dataset]:
+    """The parts that every member can answer; training and validation rows must be, and are always asked."""
+    partial = [member for member in members if isinstance(member, PartialTeacher)]
+    return {
+        part: rows
+        for part, rows in parts.items()
+        if part in ("train", "valid") or all(member.covers(rows) for member in partial)
+    }
+
+
+def _store(recipe: Recipe) -> Store:
+    if recipe.cache is False:
+        return Store.temporary()
+    return Store(Path(recipe.cache)) if isinstance(recipe.cache, str) else Store.default()
+
+
+def _selects(recipe: Recipe, *, adopted: bool) -> bool:
+    if recipe.teacher_weights is None:
+        return not adopted
+    return recipe.teacher_weights == "select"
+
+
+def _weights(collected: Collected, train: Dataset, *, selected: bool) -> Doubles:
+    count = len(collected.members)
+    if not selected or train.labels is None:
+        return np.full(count, 1.0 / count)
+    return select_weights(collected.out_of_fold, train.labels, task=train.task, sample_weight=train.weight)
+
+
+def _best(collected: Collected, train: Dataset) -> int:
+    if train.labels is None:
+        return 0
+    return best_member(collected.out_of_fold, train.labels, task=train.task, sample_weight=train.weight)
+
+
+def _average(collected: Collected, part: Part, weights: Doubles) -> Floats:
+    return soften(collected.answers[part], weights, 1.0)
+
+
+def _transfer_set(prepared: Prepared, collected: Collected, weights: Doubles) -> TransferSet:
+    def soft(probs: Floats, part: Part, out_of_fold: bool) -> SoftTargets:
+        n = probs.shape[1]
+        cross_fitted = part == "train" and out_of_fold
+        return SoftTargets(
+            members=collected.members,
+            probs=probs,
+            weights=weights,
+            out_of_fold=collected.out_of_fold_mask if cross_fitted else np.full(n, part != "train"),
+            fold=collected.folds if part == "train" else np.full(n, -1, dtype=np.int64),
+        )
+
+    answered = {part: origin for part, origin in ORIGINS.items() if part in collected.answers}
+    return TransferSet(
+        rows={origin: prepared.parts[part] for part, origin in answered.items()},
+        soft_targets={
+            origin: soft(collected.answers[part], part, False) for part, origin in answered.items()
+        },
+        cross_fitted=soft(collected.out_of_fold, "train", True),
+    )
+
+
+def _cost(label: str, costs: Sequence[MemberCost], weights: Doubles) -> TeacherCost:
+    """The members with any weight, asked one after the other."""
+    asked = [cost for cost, weight in zip(costs, weights, strict=True) if weight > 0]
+    sizes = [cost.size_bytes for cost in asked]
+    seconds = sum(cost.batch_seconds_per_row for cost in asked)
+    return TeacherCost(
+        label=label,
+        latency_us=Latency(
+            p50=sum(cost.latency.p50 for cost in asked), p99=sum(cost.latency.p99 for cost in asked)
+        ),
+        size_bytes=None if None in sizes else sum(size for size in sizes if size is not None),
+        rows_per_s=1.0 / seconds if seconds > 0 else None,
+        cpu_seconds_per_row=sum(cost.batch_cpu_seconds_per_row for cost in asked),
+    )
+
+
+def _leaks(collected: Collected) -> tuple[str, ...]:
+    if collected.out_of_fold_mask.all():
+        return ()
+    share = 1.0 - float(collected.out_of_fold_mask.mean())
+    return (
+        f"For {share:.0%} of the training rows the soft targets are not out of fold: a teacher that came "
+        "fitted may have been fitted on them, and then answers too confidently. If it also saw the rows the "
+        "scores stand on, its own score and the gap are flattered; hand over a test file it never saw, "
+        "unlabelled rows, or the unfitted estimators.",
+    )

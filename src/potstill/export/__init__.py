@@ -1,0 +1,18 @@
+"""Encoder + student + calibration → one ONNX file that answers as they do."""
+
+from potstill.export.calibrate import fit_temperature
+from potstill.export.compose import compose
+from potstill.export.inputs import graph_inputs
+from potstill.export.parity import ParityReport, check_parity
+from potstill.export.write import artifact_bytes, write_artifact, write_whole
+
+__all__ = [
+    "ParityReport",
+    "artifact_bytes",
+    "check_parity",
+    "compose",
+    "fit_temperature",
+    "graph_inputs",
+    "write_artifact",
+    "write_whole",
+]

@@ -1,0 +1,60 @@
+"""One temperature for the finished student, fitted on rows it did not learn from."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+
+from potstill.types import Doubles, Floats, Ints
+
+LOWEST, HIGHEST = 0.1, 10.0
+"""Range of temperatures: a few separable rows would else ask for 0, and certainty."""
+
+_LEAST_GAIN = 1e-7
+"""Nats a row that a temperature must save to be worth a node in the graph."""
+
+
+def fit_temperature(logits: Floats, labels: Ints, weight: Doubles | Floats | None = None) -> float:
+    """The temperature whose ``softmax(logits / temperature)`` has the lowest log-loss on the labels.
+
+    The log-loss is convex in the inverse temperature, so a bounded search finds the minimum.
+
+    Parameters
+    ----------
+    logits
+        ``(n, K)`` float32, finite.
+    labels
+        ``(n,)`` int64 class indices, -1 for rows without a label, which do not count.
+    weight
+        ``(n,)`` non-negative sample weights; None when all weigh the same.
+
+    Returns
+    -------
+    float
+        Between `LOWEST` and `HIGHEST`; exactly 1.0 when no temperature helps or no row has a label.
+
+    References
+    ----------
+    Guo, Pleiss, Sun, Weinberger 2017, On Calibration of Modern Neural Networks, §4.2.
+    """
+    labelled = labels >= 0
+    if weight is not None:
+        labelled &= weight > 0
+    if not labelled.any():
+        return 1.0
+    shifted = logits[labelled].astype(np.float64)
+    shifted -= shifted.max(axis=1, keepdims=True)
+    true = np.take_along_axis(shifted, labels[labelled][:, None], axis=1)[:, 0]
+    each = np.ones(len(true)) if weight is None else weight[labelled].astype(np.float64)
+    share = each / each.sum()
+
+    def log_loss(inverse: float) -> float:
+        partition = np.log(np.exp(inverse * shifted).sum(axis=1))
+        return float(share @ (partition - inverse * true))
+
+    found = minimize_scalar(
+        log_loss, bounds=(1.0 / HIGHEST, 1.0 / LOWEST), method="bounded", options={"xatol": 1e-6}
+    )
+    if not log_loss(1.0) - found.fun > _LEAST_GAIN:
+        return 1.0
+    return float(1.0 / found.x)

@@ -1,0 +1,15 @@
+"""Families of small models: one a file.
+
+To add one, write its Struct in a file of its own and a line in `STUDENTS`.
+"""
+
+from __future__ import annotations
+
+from potstill.students.gbdt import GBDT
+from potstill.students.mlp import MLP
+from potstill.types import Student
+
+STUDENTS: dict[str, type[Student]] = {"gbdt": GBDT, "mlp": MLP}
+"""Families by name."""
+
+__all__ = ["GBDT", "MLP", "STUDENTS"]

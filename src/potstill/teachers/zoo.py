@@ -1,0 +1,122 @@
+"""The default ensemble: twelve members in one table, sized to the data and the time by arithmetic.
+
+The order matters: whoever runs out of time drops members from the end, and every prefix is still diverse.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, TypeAlias
+
+import msgspec
+
+from potstill.teachers.zoo_boosted import CatBoostMember, LightGBMMember, XGBoostMember
+from potstill.teachers.zoo_forest import ForestMember
+from potstill.teachers.zoo_member import Shape
+from potstill.teachers.zoo_network import NetworkMember
+from potstill.types import FeatureSpec, Task, Trainable
+
+Member: TypeAlias = LightGBMMember | XGBoostMember | CatBoostMember | ForestMember | NetworkMember
+
+
+class Place(NamedTuple):
+    """A member and its part of the time: twice the share, twice the seconds, as long as it can use them."""
+
+    member: Member
+    share: float
+
+
+ZOO: tuple[Place, ...] = (
+    Place(LightGBMMember(name="lightgbm", num_leaves=31, feature_fraction=0.7, bagging_fraction=0.9), 1.0),
+    Place(NetworkMember(name="network-periodic", numbers="periodic"), 2.0),
+    Place(CatBoostMember(name="catboost", depth=6), 1.5),
+    Place(ForestMember(name="extra-trees", extra=True), 0.5),
+    Place(XGBoostMember(name="xgboost", max_depth=6, column_fraction=0.6, row_fraction=0.8), 1.0),
+    Place(NetworkMember(name="network-binned", numbers="binned"), 1.5),
+    Place(
+        XGBoostMember(
+            name="xgboost-deep",
+            max_depth=10,
+            column_fraction=0.4,
+            row_fraction=0.7,
+            min_weight=3,
+            vector_leaves=True,
+        ),
+        1.0,
+    ),
+    Place(CatBoostMember(name="catboost-deep", depth=8, column_fraction=0.7, categories="ranked"), 1.5),
+    Place(ForestMember(name="random-forest", extra=False, column_fraction=0.4), 0.5),
+    Place(NetworkMember(name="network-heads", numbers="periodic", width=96, depth=2, heads=8), 1.5),
+    Place(
+        LightGBMMember(
+            name="lightgbm-deep",
+            num_leaves=127,
+            feature_fraction=0.4,
+            bagging_fraction=0.8,
+            categories="ranked",
+        ),
+        1.0,
+    ),
+    Place(LightGBMMember(name="lightgbm-random", num_leaves=63, extra_trees=True, categories="ranked"), 0.7),
+)
+
+_USED = 0.75
+"""Part of the time that is planned; the rest is for answering rows, and for slower machines."""
+
+_SECOND_CORE = 0.6
+"""What each core after the first adds."""
+
+
+def default_members(
+    task: Task, *, n_rows: int, spec: FeatureSpec, time_s: float, folds: int, threads: int
+) -> list[Trainable]:
+    """The members of `ZOO`, each with as many rounds, epochs or trees as its part of the time allows.
+
+    The sizes follow from the numbers given here and from nothing else, so one seed gives one teacher.
+
+    Parameters
+    ----------
+    task, spec
+        What is predicted, from which encoded columns.
+    n_rows
+        Rows with labels.
+    time_s
+        Seconds for all fits of all members.
+    folds
+        Fits of each member, each on ``(folds - 1) / folds`` of the rows (on all of them if 1).
+    threads
+        Cores to use.
+
+    Returns
+    -------
+    The best first, in an order of which every prefix is diverse.
+    """
+    rows = n_rows if folds < 2 else n_rows * (folds - 1) // folds
+    outputs = task.n_outputs if task.n_outputs > 2 else 1
+    shape = Shape(rows, len(spec.numeric), len(spec.categorical), outputs)
+    core_s = time_s * _USED * (1 + _SECOND_CORE * (threads - 1)) / max(folds, 1)
+    wanted = [(place.share, place.member.cost_s(shape)) for place in ZOO]
+    return [
+        msgspec.structs.replace(place.member.within(seconds, shape), threads=threads)
+        for place, seconds in zip(ZOO, _divided(core_s, wanted), strict=True)
+    ]
+
+
+def _divided(total: float, wanted: list[tuple[float, float]]) -> list[float]:
+    """``total`` by shares; what one does not want goes to the others.
+
+    Parameters
+    ----------
+    total
+        To divide.
+    wanted
+        A share and the most that is of use, for each.
+    """
+    given = [0.0] * len(wanted)
+    # By ascending appetite per share: whoever is satisfied early leaves the rest to those after it.
+    order = sorted(range(len(wanted)), key=lambda at: wanted[at][1] / wanted[at][0])
+    shares = sum(share for share, _ in wanted)
+    for at in order:
+        share, most = wanted[at]
+        given[at] = min(most, total * share / shares)
+        total, shares = total - given[at], shares - share
+    return given

@@ -1,0 +1,109 @@
+"""Bagged trees of the default ensemble, by scikit-learn."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from potstill.teachers.zoo_encoding import Table
+from potstill.teachers.zoo_member import Answer, Fold, Shape, fingerprint, fit_member
+from potstill.types import Dataset, Floats, Teacher
+
+
+class ForestMember(msgspec.Struct, frozen=True, kw_only=True):
+    """Bagged trees; how small a leaf may be is chosen on the rows set aside, then those are learnt from too.
+
+    Parameters
+    ----------
+    name
+        Name in the ensemble.
+    extra
+        Draw the thresholds at random (extremely randomised trees) instead of looking for the best.
+    trees
+        With all the time in the world.
+    column_fraction
+        Share of the columns tried at each node.
+    leaf_rows
+        Candidates for the least number of rows in a leaf.
+    most_rows
+        Rows that one tree is grown on, at most.
+    threads
+        Cores to use.
+    """
+
+    name: str
+    extra: bool
+    trees: int = 200
+    column_fraction: float = 0.5
+    leaf_rows: tuple[int, ...] = (1, 4, 16)
+    most_rows: int = 40_000
+    threads: int = 1
+
+    @property
+    def fingerprint(self) -> str:
+        import sklearn
+
+        return fingerprint(self, sklearn)
+
+    def cost_s(self, shape: Shape) -> float:
+        """Seconds of one core for one fit."""
+        rows = min(shape.n_rows, self.most_rows)
+        per_row = 1.3e-7 if self.extra else 4e-8
+        per_tree = 1e-3 + rows * (4e-7 + per_row * self.column_fraction * shape.n_columns) * (
+            1 + shape.n_outputs / 40
+        )
+        return 0.1 + self.trees * (1 + 0.2 * len(self.leaf_rows)) * per_tree
+
+    def within(self, seconds: float, shape: Shape) -> ForestMember:
+        """The same member in at most ``seconds`` of one core and about 100 MB, if that is possible at all."""
+        nodes = 0.45 * min(shape.n_rows, self.most_rows)
+        most = min(self.trees, int(100e6 / (nodes * 8 * (8 + shape.n_outputs))))
+        affordable = int(self.trees * seconds / self.cost_s(shape))
+        return msgspec.structs.replace(self, trees=max(20, min(most, affordable)))
+
+    def fit(self, dataset: Dataset, *, seed: int) -> Teacher:
+        return fit_member(self, dataset, seed=seed)
+
+    def learn(self, fold: Fold, *, seed: int) -> Answer:
+        features = fold.table.ranked
+        leaf_rows = self.leaf_rows[0]
+        if len(fold.check):
+            losses = []
+            for candidate in self.leaf_rows:
+                forest = self._forest(fold, candidate, trees=max(10, self.trees // 5), seed=seed)
+                forest.fit(
+                    features[fold.learn], fold.labels[fold.learn], sample_weight=fold.weight[fold.learn]
+                )
+                losses.append(fold.check_loss(_forest_answer(forest, features[fold.check])))
+            leaf_rows = self.leaf_rows[int(np.argmin(losses))]
+        forest = self._forest(fold, leaf_rows, trees=self.trees, seed=seed)
+        forest.fit(features, fold.labels, sample_weight=fold.weight)
+
+        def answer(table: Table) -> NDArray[Any]:
+            return _forest_answer(forest, table.ranked)
+
+        return answer
+
+    def _forest(self, fold: Fold, leaf_rows: int, *, trees: int, seed: int) -> Any:
+        from sklearn import ensemble
+
+        family = "ExtraTrees" if self.extra else "RandomForest"
+        ends = "Classifier" if fold.n_classes else "Regressor"
+        bagged = not self.extra or len(fold.table) > self.most_rows
+        return getattr(ensemble, family + ends)(
+            n_estimators=trees,
+            max_features=self.column_fraction,
+            min_samples_leaf=leaf_rows,
+            bootstrap=bagged,
+            max_samples=min(1.0, self.most_rows / len(fold.table)) if bagged else None,
+            n_jobs=self.threads,
+            random_state=seed,
+        )
+
+
+def _forest_answer(forest: Any, features: Floats) -> NDArray[Any]:
+    probs = getattr(forest, "predict_proba", None)
+    return np.asarray(forest.predict(features) if probs is None else probs(features))

@@ -1,0 +1,252 @@
+"""What the members of the default ensemble share: preparing a fold, aligning answers, fingerprints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any, NamedTuple, Protocol, TypeAlias
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from potstill.teachers.digests import digest
+from potstill.teachers.zoo_encoding import Encoding, Table
+from potstill.types import Bools, Dataset, Doubles, Floats, Ints, Labels, Task, Teacher
+
+VERSION = "1"
+"""Part of every fingerprint: raise it when the code of a member changes its answers."""
+
+Answer: TypeAlias = Callable[[Table], NDArray[Any]]
+"""Encoded rows to ``(n, c)`` probabilities of a fold's own classes (``(n,)``: of the second of two), or to
+``(n,)`` standardised values."""
+
+
+class Shape(NamedTuple):
+    """The size of one fit, as cost models take it.
+
+    Parameters
+    ----------
+    n_rows
+        Rows of the fold.
+    n_numeric, n_categorical
+        Encoded columns.
+    n_outputs
+        Numbers a model has to learn for each row: 1 for two classes and for regression, else K.
+    """
+
+    n_rows: int
+    n_numeric: int
+    n_categorical: int
+    n_outputs: int
+
+    @property
+    def n_columns(self) -> int:
+        return self.n_numeric + self.n_categorical
+
+
+@dataclass(frozen=True, eq=False)
+class Scale:
+    """How a member's own answers become those of the task.
+
+    Parameters
+    ----------
+    task
+        What is predicted.
+    classes
+        ``(c,)`` int64 indices of the task's classes that occur in the fold; empty for regression.
+    center, spread
+        ``value = center + spread * standardised``, for regression.
+    """
+
+    task: Task
+    classes: Ints
+    center: float = 0.0
+    spread: float = 1.0
+
+    def align(self, answers: NDArray[Any]) -> Floats:
+        """Answers over the fold's own classes (standardised values) to ``(n, K)`` of the task.
+
+        A class the fold lacks gets a probability of 0.
+        """
+        if not self.task.is_classification:
+            return (answers.reshape(-1, 1) * self.spread + self.center).astype(np.float32)
+        if answers.ndim == 1:
+            answers = np.column_stack([1 - answers, answers])
+        aligned = np.zeros((len(answers), self.task.n_outputs), np.float32)
+        aligned[:, self.classes] = answers
+        return aligned
+
+
+@dataclass(frozen=True, eq=False)
+class Fold:
+    """The rows a member is fitted on: encoded, labelled, with some set aside for early stopping.
+
+    Parameters
+    ----------
+    table
+        Encoded rows.
+    labels
+        ``(n,)`` int64 positions in ``scale.classes``, or float64 standardised values.
+    weight
+        ``(n,)`` float64 sample weights, mean 1.
+    scale
+        The classes that occur, or the unit of the standardised values.
+    learn, check
+        Indices of the rows to learn from and of those to stop early on; ``check`` is empty when there are
+        too few rows to set any aside.
+    """
+
+    table: Table
+    labels: Labels
+    weight: Doubles
+    scale: Scale
+    learn: Ints
+    check: Ints
+
+    @property
+    def n_classes(self) -> int:
+        """Classes that occur; 0 for regression."""
+        return len(self.scale.classes)
+
+    @classmethod
+    def of(cls, dataset: Dataset, encoding: Encoding, *, seed: int) -> Fold:
+        """Prepare the labelled rows of ``dataset``."""
+        assert dataset.labels is not None
+        task = dataset.task
+        labels: Labels = dataset.labels
+        scale = Scale(task, np.zeros(0, np.int64))
+        if task.is_classification:
+            classes, labels = np.unique(labels.astype(np.int64), return_inverse=True)
+            scale = Scale(task, classes)
+        else:
+            scale = Scale(task, scale.classes, float(np.mean(labels)), float(np.std(labels)) or 1.0)
+            labels = ((labels - scale.center) / scale.spread).astype(np.float64)
+        weight = np.ones(len(labels)) if dataset.weight is None else dataset.weight / dataset.weight.mean()
+        held = set_aside(labels, dataset.groups, stratify=task.is_classification, seed=seed)
+        return cls(
+            table=encoding.table(dataset),
+            labels=labels,
+            weight=weight,
+            scale=scale,
+            learn=np.flatnonzero(~held),
+            check=np.flatnonzero(held),
+        )
+
+    def check_loss(self, answers: NDArray[Any]) -> float:
+        """Weighted log-loss (squared error) of ``answers`` to the rows set aside."""
+        labels, weight = self.labels[self.check], self.weight[self.check]
+        if not self.n_classes:
+            losses = (answers.reshape(-1) - labels) ** 2
+        elif answers.ndim == 1:
+            losses = -np.log(np.clip(np.where(labels == 1, answers, 1 - answers), 1e-4, 1))
+        else:
+            losses = -np.log(np.clip(answers[np.arange(len(labels)), labels.astype(np.int64)], 1e-4, 1))
+        return float(np.average(losses, weights=weight))
+
+
+@dataclass(frozen=True, eq=False)
+class ZooTeacher:
+    """A fitted member of the default ensemble."""
+
+    name: str
+    fingerprint: str
+    encoding: Encoding
+    scale: Scale
+    answer: Answer
+
+    def predict(self, dataset: Dataset) -> Floats:
+        """Probabilities ``(n, K)`` in the order of the task's classes, or values ``(n, 1)``."""
+        return self.scale.align(self.answer(self.encoding.table(dataset)))
+
+
+class Recipe(Protocol):
+    """What `fit_member` needs of a member."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def fingerprint(self) -> str: ...
+
+    def learn(self, fold: Fold, *, seed: int) -> Answer:
+        """Fit on ``fold``, which has two classes or more, or values."""
+
+
+def fit_member(recipe: Recipe, dataset: Dataset, *, seed: int) -> Teacher:
+    """Fit ``recipe`` on the rows of ``dataset``; where all have one class, the teacher answers that class.
+
+    Parameters
+    ----------
+    recipe
+        The member.
+    dataset
+        Labelled rows.
+    seed
+        Of everything random; members of one seed still draw differently.
+    """
+    seed = int(digest(recipe.name, str(seed))[:7], 16)
+    encoding = Encoding.fit(dataset)
+    fold = Fold.of(dataset, encoding, seed=seed)
+    answer = _certain if fold.n_classes == 1 else recipe.learn(fold, seed=seed)
+    fingerprint = digest(
+        recipe.fingerprint,
+        str(seed),
+        *(np.ascontiguousarray(part).tobytes() for part in (fold.table.numeric, fold.table.categorical)),
+        *(np.ascontiguousarray(part).tobytes() for part in (fold.labels, fold.weight, fold.scale.classes)),
+        repr((fold.scale.center, fold.scale.spread)),
+    )
+    return ZooTeacher(recipe.name, fingerprint, encoding, fold.scale, answer)
+
+
+def fingerprint(recipe: msgspec.Struct, library: ModuleType) -> str:
+    """Digest of a member's parameters (all but ``threads``), the library's version and this room's."""
+    fields = {name: value for name, value in msgspec.structs.asdict(recipe).items() if name != "threads"}
+    text = msgspec.json.encode(fields, order="sorted")
+    return digest("zoo", VERSION, type(recipe).__name__, text, library.__name__, library.__version__)
+
+
+def _certain(table: Table) -> NDArray[Any]:
+    return np.ones((len(table), 1), np.float32)
+
+
+def set_aside(labels: Labels, groups: NDArray[np.generic] | None, *, stratify: bool, seed: int) -> Bools:
+    """Which rows a fit does not learn from but stops early on: a tenth or more, at most 2,000.
+
+    Parameters
+    ----------
+    labels
+        ``(n,)`` class positions or values.
+    groups
+        ``(n,)``; rows of one group stay together. None when rows are independent.
+    stratify
+        Take the share from every class; a class too rare for it is only learnt from.
+    seed
+        Of the draw.
+
+    Returns
+    -------
+    ``(n,)`` bool, nowhere true below 100 rows.
+    """
+    n = len(labels)
+    held = np.zeros(n, bool)
+    share = min(max(0.1, 200 / n), 0.2, 2000 / n)
+    if n < 100:
+        return held
+    rng = np.random.default_rng([seed, 0x5E7])
+    if groups is not None:
+        _, code = np.unique(groups, return_inverse=True)
+        order = rng.permutation(int(code.max()) + 1)
+        filled = np.cumsum(np.bincount(code)[order]) <= share * n
+        return np.isin(code, order[filled])
+    order = rng.permutation(n)
+    if stratify:
+        order = order[np.argsort(labels[order], kind="stable")]
+        counts = np.bincount(labels.astype(np.int64))
+        place = np.arange(n) - np.repeat(np.cumsum(counts) - counts, counts)
+        taken = place < np.repeat(np.floor(counts * share), counts)
+        held[order[taken]] = True
+    else:
+        held[order[: int(share * n)]] = True
+    return held

@@ -1,0 +1,248 @@
+"""One member of a teacher at work: fitted fold by fold, its answers put into its job, its cost measured."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from potstill.transfer.ask import ask, ask_out_of_fold, measure_latency
+from potstill.transfer.fingerprint import digest
+from potstill.transfer.store import FORMAT, Facts, Job, Landing, answers_file
+from potstill.types import (
+    Dataset,
+    Floats,
+    Ints,
+    Latency,
+    OutOfFoldTeacher,
+    SizedTeacher,
+    Teacher,
+    Trainable,
+)
+
+_LATENCY_SECONDS = 1.0
+_HASH_LETTERS = 16
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What every member is asked.
+
+    Parameters
+    ----------
+    parts
+        Name to rows; ``train`` is one of them.
+    hashes
+        Name to the digest of those rows.
+    folds
+        ``(n_train,)`` fold of each training row.
+    seed
+        Seed of the whole collection.
+    chunk_rows
+        Rows asked at a time.
+    """
+
+    parts: Mapping[str, Dataset]
+    hashes: Mapping[str, str]
+    folds: Ints
+    seed: int
+    chunk_rows: int
+
+    @property
+    def fold_ids(self) -> list[int]:
+        return [int(fold) for fold in np.unique(self.folds)]
+
+
+@dataclass(frozen=True)
+class Member:
+    """A teacher, fitted or not, with its name and place in the plan.
+
+    Parameters
+    ----------
+    source
+        What was given.
+    name
+        Its name, made unique among the members.
+    twin
+        How many members before it have the same fingerprint: they get other seeds.
+    """
+
+    source: Teacher | Trainable
+    name: str
+    twin: int
+    plan: Plan = field(repr=False)
+
+    @property
+    def trainable(self) -> bool:
+        return isinstance(self.source, Trainable)
+
+    @property
+    def models(self) -> list[int]:
+        """Ids of its models: one a fold, or the one it is."""
+        return self.plan.fold_ids if self.trainable else [0]
+
+    @property
+    def key(self) -> str:
+        """Digest of all that its answers depend on but the rows asked."""
+        if not self.trainable:
+            return digest(FORMAT, "fitted", self.source.fingerprint)
+        folds = digest(*self.plan.folds.tolist())
+        train = self.plan.hashes["train"]
+        return digest(FORMAT, "cross-fit", train, folds, self.source.fingerprint, self.twin, self.plan.seed)
+
+    @property
+    def what(self) -> str:
+        kind = f"{len(self.models)} fold models of" if self.trainable else "the fitted teacher"
+        return f"the answers of {kind} {self.name}"
+
+    def shard(self, model: int, part: str) -> str:
+        """Name of the shard with one model's answers to one part."""
+        return f"{part}-{model}-{self.plan.hashes[part.removesuffix(_OUT_OF_FOLD)][:_HASH_LETTERS]}"
+
+    def shards(self, model: int) -> list[str]:
+        names = [self.shard(model, part) for part in self.plan.parts]
+        if isinstance(self.source, OutOfFoldTeacher):
+            names.append(self.shard(model, "train" + _OUT_OF_FOLD))
+        return names
+
+    def has(self, job: Job, model: int) -> bool:
+        """Whether all of one model's answers are in the job."""
+        return str(model) in job.manifest.facts and all(job.has(name) for name in self.shards(model))
+
+    def seconds(self, job: Job, model: int) -> float:
+        """What one model's fit and answers took when they were made."""
+        took = job.manifest.facts[str(model)]["fit_seconds"]
+        return took + sum(job.manifest.shards[name].facts["seconds"] for name in self.shards(model))
+
+    def compute(self, job: Job, model: int) -> None:
+        """Fit one fold's model, put its answers into the job, measure it and let it go."""
+        begin = time.perf_counter()
+        teacher = self._model(model)
+        fit_seconds = time.perf_counter() - begin
+        for part, dataset in self.plan.parts.items():
+            name = self.shard(model, part)
+            if not job.has(name):
+                _put(job, name, dataset, ask(teacher, dataset, chunk_rows=self.plan.chunk_rows))
+        if isinstance(teacher, OutOfFoldTeacher) and not self.trainable:
+            train = self.plan.parts["train"]
+            answers = ask_out_of_fold(
+                teacher.predict_out_of_fold, self.name, train, chunk_rows=self.plan.chunk_rows
+            )
+            _put(job, self.shard(model, "train" + _OUT_OF_FOLD), train, answers)
+        job.record(str(model), self._measure(teacher, fit_seconds))
+
+    def _model(self, model: int) -> Teacher:
+        if not isinstance(self.source, Trainable):
+            return self.source
+        seed = int(digest(self.plan.seed, self.source.fingerprint, self.twin, model)[:8], 16) >> 1
+        kept = np.flatnonzero(self.plan.folds != model)
+        return self.source.fit(self.plan.parts["train"].take(kept), seed=seed)
+
+    def _measure(self, teacher: Teacher, fit_seconds: float) -> Facts:
+        seconds = _LATENCY_SECONDS / len(self.models)
+        latency = measure_latency(teacher, self.plan.parts["train"], seconds=seconds)
+        facts = {"fit_seconds": fit_seconds, "latency_us_p50": latency.p50, "latency_us_p99": latency.p99}
+        if isinstance(teacher, SizedTeacher):
+            facts["size_bytes"] = float(teacher.size_bytes)
+        return facts
+
+    def read(self, job: Job, part: str, out: Floats) -> None:
+        """Write the mean of the models' answers to a part into ``out`` ``(n, K)``."""
+        out[...] = 0.0
+        for model in self.models:
+            for rows, answers in _placed(job, self.shard(model, part)):
+                out[rows] += answers
+        out /= len(self.models)
+
+    def read_out_of_fold(self, job: Job, out: Floats) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+        """Write each training row's out-of-fold answer into ``out``; return ``(n,)`` where it is one.
+
+        Where there is none, ``out`` gets the answer of the whole member.
+        """
+        if self.trainable:
+            for model in self.models:
+                held_out = self.plan.folds == model
+                for rows, answers in _placed(job, self.shard(model, "train")):
+                    chosen = held_out[rows]
+                    out[rows][chosen] = answers[chosen]
+            return np.ones(len(out), dtype=np.bool_)
+        self.read(job, "train", out)
+        excluded = np.zeros(len(out), dtype=np.bool_)
+        if isinstance(self.source, OutOfFoldTeacher):
+            for rows, answers in _placed(job, self.shard(0, "train" + _OUT_OF_FOLD)):
+                excluded[rows] = ~np.isnan(answers[:, 0])
+                out[rows][excluded[rows]] = answers[excluded[rows]]
+        return excluded
+
+    def cost(self, job: Job) -> MemberCost:
+        """What its models took and take, summed over them."""
+        models = [job.manifest.facts[str(model)] for model in self.models]
+        shards = [job.manifest.shards[name] for model in self.models for name in self.shards(model)]
+        per_row = len(self.models) / max(sum(shard.rows for shard in shards), 1)
+        return MemberCost(
+            latency=Latency(
+                p50=sum(facts["latency_us_p50"] for facts in models),
+                p99=sum(facts["latency_us_p99"] for facts in models),
+            ),
+            fit_seconds=sum(facts["fit_seconds"] for facts in models),
+            batch_seconds_per_row=sum(shard.facts["seconds"] for shard in shards) * per_row,
+            batch_cpu_seconds_per_row=sum(shard.facts["cpu_seconds"] for shard in shards) * per_row,
+            size_bytes=int(sum(facts.get("size_bytes", np.nan) for facts in models))
+            if all("size_bytes" in facts for facts in models)
+            else None,
+        )
+
+
+@dataclass(frozen=True)
+class MemberCost:
+    """What one member took to fit and takes to answer, all its fold models together.
+
+    Parameters
+    ----------
+    latency
+        One row, microseconds: the sums of the models' medians and of their p99, so an upper estimate.
+    fit_seconds
+        Wall-clock seconds of the fits; 0 for a teacher that came fitted.
+    batch_seconds_per_row, batch_cpu_seconds_per_row
+        Wall-clock and processor seconds a row, answering many at once.
+    size_bytes
+        Size of the models; None where a model does not know it.
+    """
+
+    latency: Latency
+    fit_seconds: float
+    batch_seconds_per_row: float
+    batch_cpu_seconds_per_row: float
+    size_bytes: int | None
+
+
+_OUT_OF_FOLD = "_out_of_fold"
+
+
+def _put(job: Job, name: str, dataset: Dataset, answers: Iterator[Floats]) -> None:
+    n_outputs = dataset.task.n_outputs
+    with (
+        job.landing(name, suffix=".arrow") as landing,
+        _timed(landing),
+        answers_file(landing, n_outputs=n_outputs) as append,
+    ):
+        for chunk in answers:
+            append(chunk)
+
+
+@contextmanager
+def _timed(landing: Landing) -> Iterator[None]:
+    wall, cpu = time.perf_counter(), time.process_time()
+    yield
+    landing.facts["seconds"] = time.perf_counter() - wall
+    landing.facts["cpu_seconds"] = time.process_time() - cpu
+
+
+def _placed(job: Job, name: str) -> Iterator[tuple[slice, Floats]]:
+    start = 0
+    for answers in job.batches(name):
+        yield slice(start, start + len(answers)), answers
+        start += len(answers)

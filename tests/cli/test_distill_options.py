@@ -1,0 +1,180 @@
+"""What the options of `distill` ask of the library, and the help that explains them."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+import potstill
+from potstill.cli import potstill as root
+from potstill.errors import UserError
+from potstill.types import Budget
+
+
+@pytest.fixture
+def asked(run: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    seen: dict[str, Any] = {}
+
+    def record(train: Any, **given: Any) -> None:
+        seen.update(given, train=train)
+        raise UserError("asked")
+
+    monkeypatch.setattr(potstill, "distill", record, raising=False)
+    monkeypatch.chdir(tmp_path)
+
+    def call(*options: str) -> dict[str, Any]:
+        seen.clear()
+        done = run("distill", "train.csv", "-t", "y", "-q", *options)
+        assert (done.code, done.err) == (2, "error: asked\n"), done.err
+        return dict(seen)
+
+    return call
+
+
+def test_defaults_leave_everything_to_the_library(asked: Any) -> None:
+    given = asked()
+    assert (given["train"], given["target"]) == (Path("train.csv"), "y")
+    assert given["recipe"] == potstill.Recipe()
+    assert given["seed"] == 0
+    for name in ("test", "unlabeled", "teachers", "student", "budget"):
+        assert given[name] is None, name
+
+
+def test_options_reach_the_recipe(asked: Any) -> None:
+    given = asked(
+        *shlex.split(
+            "--task binary --weight w --group g --time t --column zip=categorical --column a=b=numeric "
+            "--drop id --drop k --folds 3 --teacher-time 9 --temperature 2 --hard-label-weight 0.25 "
+            "--synthetic 3 --trust --device cpu --no-cache --seed 7 --test test.csv --unlabeled more.csv"
+        )
+    )
+    assert given["recipe"] == potstill.Recipe(
+        task="binary",
+        weight="w",
+        group="g",
+        time="t",
+        columns={"zip": "categorical", "a=b": "numeric"},
+        drop=("id", "k"),
+        folds=3,
+        teacher_time=9.0,
+        temperature=2.0,
+        hard_label_weight=0.25,
+        synthetic=3.0,
+        trust=True,
+        device="cpu",
+        cache=False,
+    )
+    assert (given["seed"], given["test"], given["unlabeled"]) == (7, Path("test.csv"), Path("more.csv"))
+
+
+def test_options_come_before_the_recipe_file(asked: Any, tmp_path: Path) -> None:
+    (tmp_path / "r.toml").write_text('folds = 4\ntemperature = 3.0\ndrop = ["id"]\n')
+    recipe = asked("--recipe", "r.toml", "--folds", "6", "--drop", "k")["recipe"]
+    assert (recipe.folds, recipe.temperature, recipe.drop) == (6, 3.0, ("id", "k"))
+
+
+def test_student_and_budget(asked: Any) -> None:
+    given = asked("--student", "mlp", "--size-kb", "50")
+    assert given["student"] == potstill.students.STUDENTS["mlp"]()
+    assert given["budget"] == Budget(latency_ms=None, size_kb=50.0)
+
+
+def test_teachers_are_passed_on_as_they_are(asked: Any) -> None:
+    assert asked("--teacher", "a.skops", "--teacher", "http://host/model")["teachers"] == [
+        "a.skops",
+        "http://host/model",
+    ]
+    (table,) = asked("--soft-targets", "soft.parquet", "--soft-targets-key", "id")["teachers"]
+    assert (table.source, table.key) == ("soft.parquet", "id")
+
+
+WRONG = [
+    ("--student forest", "There is no student called 'forest'; there are: gbdt, mlp."),
+    ("--soft-targets-key id", "--soft-targets-key needs --soft-targets."),
+    ("--soft-targets s.csv --teacher t.onnx", "Wanted either --teacher or --soft-targets, got both."),
+    ("--cache c --no-cache", "--cache and --no-cache contradict each other."),
+    ("--latency-ms 0", "Wanted --latency-ms above 0, got 0."),
+    ("--hard-label-weight 2", "The recipe wants hard_label_weight between 0 and 1, got 2."),
+    ("--out no/m.onnx", "no/m.onnx cannot be written: the folder no does not exist."),
+    ("--report no/m.html", "no/m.html cannot be written: the folder no does not exist."),
+    ("--recipe no.toml", "The recipe no.toml cannot be read: No such file or directory."),
+]
+
+
+@pytest.mark.parametrize(("options", "said"), WRONG)
+def test_contradictions_get_one_sentence_before_any_work(
+    run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: str, said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = run("distill", "train.csv", "-t", "y", "-q", *shlex.split(options))
+    assert (done.code, done.out, done.err.splitlines()[0]) == (2, "", f"error: {said}")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_malformed_values_are_refused_by_the_parser(run: Any) -> None:
+    done = run("distill", "train.csv", "-t", "y", "--column", "zip=text")
+    assert done.code == 2
+    assert "wanted NAME=KIND with KIND one of numeric, boolean, categorical, date, got 'zip=text'" in done.err
+    done = run("distill", "train.csv", "-t", "y", "--synthetic", "many")
+    assert "wanted a number or auto, got 'many'" in done.err
+    assert run("distill", "train.csv").code == 2
+
+
+def test_explain_shows_schema_and_splits_and_stops(run: Any, classifier: Any, tmp_path: Path) -> None:
+    options = [
+        "distill",
+        classifier.rows,
+        "-t",
+        "paid",
+        "--drop",
+        "city",
+        "--explain",
+        "-o",
+        tmp_path / "m.onnx",
+    ]
+    done = run(*options)
+    assert done.code == 0, done.err
+    assert "predicts 'paid', multiclass: maybe, no, yes" in done.out
+    assert "since" in done.out
+    answer = json.loads(run(*options, "--json").out)
+    assert answer["task"]["classes"] == ["maybe", "no", "yes"]
+    assert sum(answer["rows"].values()) == 240
+    assert "city" not in [column["name"] for column in answer["schema"]["columns"]]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", root.commands)
+def test_help_explains_every_option_and_its_examples_parse(run: Any, name: str) -> None:
+    command = root.commands[name]
+    done = run(name, "--help")
+    assert (done.code, done.err) == (0, "")
+    options = [each for each in command.params if isinstance(each, click.Option)]
+    assert [each.opts for each in options if not each.help] == []
+    assert {"--json", "--debug"} <= {text for each in options for text in each.opts}
+    examples = [line.strip() for line in (command.epilog or "").splitlines() if line.startswith("  ")]
+    assert 2 <= len(examples) <= 4
+    for example in examples:
+        typed = example.split("| ")[-1].split(" > ")[0].split(" && ")[0]
+        program, called, *arguments = shlex.split(typed)
+        assert program == "potstill"
+        with root.commands[called].make_context(called, list(arguments)):
+            pass
+
+
+def test_parts_lists_every_table_with_defaults(run: Any) -> None:
+    answer = json.loads(run("parts", "--json").out)
+    assert list(answer) == ["students", "objectives", "augmenters", "teachers"]
+    assert answer["objectives"]["dkd"]["parameters"] == {"alpha": "1.0", "beta": "2.0", "temperature": "1.0"}
+    assert set(answer["students"]) == set(potstill.students.STUDENTS)
+    assert all(part["summary"] for kind in answer.values() for part in kind.values())
+    done = run("parts", "students")
+    assert "gbdt" in done.out
+    done = run("parts", "losses")
+    assert done.err.splitlines()[0] == (
+        "error: There are no parts called 'losses'; there are: students, objectives, augmenters, teachers."
+    )

@@ -1,0 +1,171 @@
+"""Synthetic rows."""
+
+from __future__ import annotations
+
+import os
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import narwhals as nw
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
+
+from potstill.testing.augmenter import check_augmenter
+from potstill.transfer.augment import AUGMENTERS, Neighbours
+from potstill.transfer.augment.blocks import find_blocks
+from potstill.transfer.augment.coding import code_column
+from potstill.transfer.augment.near import nearest
+from potstill.types import Column, Dataset, Schema, Task
+
+TASK = Task("binary", "y", classes=(0, 1))
+MAKERS = {
+    "pandas": lambda columns: pd.DataFrame(columns),
+    "polars": lambda columns: pl.DataFrame(columns),
+    "pyarrow": lambda columns: pa.table(columns),
+}
+
+
+def mixed_columns(n: int = 300) -> dict[str, Any]:
+    rng = np.random.default_rng(0)
+    city = rng.integers(0, 5, n)
+    price = rng.gamma(2.0, 100.0, n).round(2)
+    price[rng.random(n) < 0.1] = np.nan
+    colour = [None if x < 0.05 else "red" if x < 0.5 else "blue" for x in rng.random(n)]
+    return {
+        "age": rng.integers(17, 90, n),
+        "price": price,
+        "gain": np.where(rng.random(n) < 0.9, 0.0, rng.gamma(2.0, 100.0, n)).astype(np.float32),
+        "city": [f"city {c}" for c in city],
+        "zip": [f"{10 + c}" for c in city],
+        "colour": colour,
+        "member": rng.random(n) < 0.3,
+        "day": [date(2024, 1, 1) + timedelta(days=int(d)) for d in rng.integers(0, 300, n)],
+        "rooms": rng.integers(1, 8, n),
+        "only_red": (city == 0).astype(int),
+        "only_blue": (city == 1).astype(int),
+        "neither": (city > 1).astype(int),
+        "id": np.arange(n),
+    }
+
+
+MIXED_KINDS = {
+    "age": "numeric",
+    "price": "numeric",
+    "gain": "numeric",
+    "city": "categorical",
+    "zip": "categorical",
+    "colour": "categorical",
+    "member": "boolean",
+    "day": "date",
+    "rooms": "numeric",
+    "only_red": "numeric",
+    "only_blue": "numeric",
+    "neither": "numeric",
+}
+
+
+def dataset_of(frame: Any, kinds: dict[str, Any]) -> Dataset:
+    schema = Schema(tuple(Column(name, kind) for name, kind in kinds.items()))
+    return Dataset(nw.from_native(frame, eager_only=True), TASK, schema)
+
+
+@pytest.mark.parametrize("name", AUGMENTERS)
+@pytest.mark.parametrize("backend", MAKERS)
+def test_contract_on_mixed_columns(name: str, backend: str) -> None:
+    check_augmenter(AUGMENTERS[name](), dataset_of(MAKERS[backend](mixed_columns()), MIXED_KINDS))
+
+
+@pytest.mark.parametrize("load", [load_breast_cancer, load_wine, load_diabetes])
+def test_contract_on_numbers(load: Any) -> None:
+    frame = load(as_frame=True).data
+    check_augmenter(Neighbours(), dataset_of(frame, dict.fromkeys(frame.columns, "numeric")))
+
+
+def test_native_types_stay() -> None:
+    columns = mixed_columns()
+    pandas = pd.DataFrame(columns).astype({"city": "category", "age": "Int16", "rooms": "int8"})
+    pandas.loc[:20, "age"] = pd.NA
+    made, _ = Neighbours().augment(dataset_of(pandas, MIXED_KINDS), 200, seed=0)
+    assert made.to_native().dtypes.equals(pandas.dtypes)
+    assert 0 < made.to_native()["age"].isna().sum() < 100
+    check_augmenter(Neighbours(), dataset_of(pandas, MIXED_KINDS))
+
+    enum = pl.Enum(sorted(set(columns["city"])))
+    polars = pl.DataFrame(columns).with_columns(pl.col("city").cast(enum), pl.col("age").cast(pl.UInt8))
+    made, _ = Neighbours().augment(dataset_of(polars, MIXED_KINDS), 200, seed=0)
+    assert made.to_native().schema == polars.schema
+
+
+def test_columns_that_belong_together_stay_together() -> None:
+    dataset = dataset_of(MAKERS["pyarrow"](mixed_columns()), MIXED_KINDS)
+    coded = [code_column(dataset.rows[c.name], c.kind) for c in dataset.schema.columns]
+    blocks = [[coded[i].name for i in block] for block in find_blocks(coded) if len(block) > 1]
+    assert blocks == [["city", "zip"], ["only_red", "only_blue", "neither"]]
+
+    made = Neighbours().augment(dataset, 600, seed=0)[0].to_native().to_pandas()
+    assert (made.groupby("city")["zip"].nunique() == 1).all()
+    assert (made[["only_red", "only_blue", "neither"]].sum(axis=1) == 1).all()
+
+
+def test_columns_outside_the_schema_come_from_the_parent() -> None:
+    dataset = dataset_of(MAKERS["polars"](mixed_columns()), MIXED_KINDS)
+    made, parents = Neighbours().augment(dataset, 500, seed=3)
+    assert made["id"].to_list() == parents.tolist()
+
+
+def test_spikes_and_decimals_stay() -> None:
+    made = (
+        Neighbours()
+        .augment(dataset_of(pd.DataFrame(mixed_columns()), MIXED_KINDS), 600, seed=0)[0]
+        .to_native()
+    )
+    assert 0.8 < (made["gain"] == 0).mean() < 0.97
+    price = made["price"].dropna()
+    assert (price.round(2) == price).all()
+    assert not set(price) <= set(mixed_columns()["price"])
+
+
+def test_a_table_with_every_combination_leaves_no_new_row() -> None:
+    grid = pd.DataFrame([(a, b, c) for a in "xyz" for b in "uvw" for c in "pq"], columns=["a", "b", "c"])
+    made, parents = Neighbours().augment(dataset_of(grid, dict.fromkeys(grid, "categorical")), 50, seed=0)
+    assert (len(made), len(parents)) == (0, 0)
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 3, 5])
+def test_few_rows(n: int) -> None:
+    frame = pd.DataFrame({"a": np.arange(n, dtype=float), "b": list("vwxyz")[:n]})
+    made, parents = Neighbours().augment(dataset_of(frame, {"a": "numeric", "b": "categorical"}), 10, seed=0)
+    assert len(made) == len(parents) <= 10
+
+
+def test_nearest_is_exact_in_one_leaf_and_close_beyond() -> None:
+    points = np.random.default_rng(0).normal(size=(1500, 3)).astype(np.float32)
+    distances = np.square(points[:, None] - points[None]).sum(axis=2)
+    np.fill_diagonal(distances, np.inf)
+    exact = np.argsort(distances, axis=1)[:, :5]
+    found = nearest(points, 5, np.random.default_rng(0))
+    assert np.array_equal(np.sort(found, axis=1), np.sort(exact, axis=1))
+    split = nearest(points, 5, np.random.default_rng(0), leaf_rows=400)
+    shared = np.mean([len(set(a) & set(b)) / 5 for a, b in zip(split, exact, strict=True)])
+    assert 0.75 < shared < 1.0
+    assert not (split == np.arange(1500)[:, None]).any()
+
+
+@pytest.mark.skipif("POTSTILL_DATA" not in os.environ, reason="wants POTSTILL_DATA, a folder of real tables")
+def test_covertype_keeps_its_one_hot_groups_and_correlations() -> None:
+    real = pq.read_table(Path(os.environ["POTSTILL_DATA"]) / "covertype_15k.parquet").to_pandas()
+    real = real.drop(columns=["target", "split"])
+    made = (
+        Neighbours().augment(dataset_of(real, dict.fromkeys(real, "numeric")), 15_000, seed=0)[0].to_native()
+    )
+    for group in ("Wilderness", "Soil"):
+        columns = [name for name in real if name.startswith(group)]
+        assert (made[columns].sum(axis=1) == 1).mean() > 0.99
+    numbers = list(real)[:10]
+    assert np.abs(made[numbers].corr() - real[numbers].corr()).to_numpy().max() < 0.05
