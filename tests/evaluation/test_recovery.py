@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from potstill.evaluation import bootstrap_gap, difference_interval, gap_recovered, recovery
+from potstill.evaluation import bootstrap_gap, difference_interval, gap_recovered, gaps_recovered
 from potstill.evaluation.metrics import accuracy, log_loss, r2, rmse
 from potstill.evaluation.recovery import EXACT_UNITS, resampled_means
 
@@ -40,7 +40,7 @@ def test_the_ratio_has_the_ends_it_should():
 def test_value_edge_and_gain_are_those_of_the_scores():
     (teacher, twin, student), labels = three_answers()
     weight = np.random.default_rng(1).random(len(labels)) + 0.1
-    gaps = recovery(teacher, twin, student, labels, classification=True, n=200, weight=weight)
+    gaps = gaps_recovered(teacher, twin, student, labels, classification=True, n=200, weight=weight)
     for metric, score in (("accuracy", accuracy), ("log_loss", log_loss)):
         scores = [score(probs, labels, weight) for probs in (teacher, twin, student)]
         assert gaps[metric].value == pytest.approx(gap_recovered(*scores))
@@ -57,7 +57,7 @@ def test_regression_gaps_are_those_of_the_scores():
     teacher, twin, student = (
         (values + spread * rng.normal(size=500)).reshape(-1, 1) for spread in (2.0, 4.0, 2.5)
     )
-    gaps = recovery(teacher, twin, student, values, classification=False, n=200)
+    gaps = gaps_recovered(teacher, twin, student, values, classification=False, n=200)
     for metric, score in (("r2", r2), ("rmse", rmse)):
         scores = [score(answers, values) for answers in (teacher, twin, student)]
         assert gaps[metric].value == pytest.approx(gap_recovered(*scores))

@@ -366,8 +366,8 @@ def test_a_page_that_cannot_be_written_is_said(binary, tmp_path):
         (
             {"edge": (0.01, -0.02, 0.04)},
             "Distillation helped: on 1,000 test rows the student's log-loss is 0.0500 lower than that of its "
-            "hard-label twin (95\u00a0% interval +0.0200 to +0.0800). The teacher is not provably better than "
-            "the twin, so there is no gap to recover.",
+            "hard-label twin (95\u00a0% interval +0.0200 to +0.0800). The teacher is not provably better "
+            "than the twin, so there is no gap to recover.",
         ),
     ],
 )

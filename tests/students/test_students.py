@@ -12,7 +12,7 @@ from potstill.students import GBDT, MLP, STUDENTS
 from potstill.testing.student import check_student, student_cases
 from potstill.types import Student
 
-SMALL: dict[str, Student] = {"gbdt": GBDT(), "mlp": MLP(hidden=(24, 24))}
+SMALL: dict[str, Student] = {"gbdt": GBDT(), "mlp": MLP(hidden=(16, 16), epochs=50)}
 """A quick one of each family."""
 
 

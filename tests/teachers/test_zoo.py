@@ -22,9 +22,7 @@ from potstill.types import Column, Dataset, FeatureSpec, Schema, Task
 
 TINY = (
     LightGBMMember(name="lightgbm", rounds=8, learning_rate=0.2),
-    LightGBMMember(
-        name="lightgbm-ranked", rounds=8, learning_rate=0.2, categories="ranked", extra_trees=True
-    ),
+    LightGBMMember(name="lightgbm-ranked", rounds=8, learning_rate=0.2, categories="ranked"),
     XGBoostMember(name="xgboost", rounds=8, learning_rate=0.2, max_depth=3),
     XGBoostMember(name="xgboost-vector", rounds=8, learning_rate=0.2, max_depth=3, vector_leaves=True),
     CatBoostMember(name="catboost", rounds=8, learning_rate=0.2, depth=3),
@@ -157,12 +155,10 @@ shapes = st.builds(
     n_categorical=st.integers(1, 30),
     n_outputs=st.sampled_from([1, 3, 7, 26, 77]),
 )
-each_place = pytest.mark.parametrize(
-    "member", [place.member for place in ZOO], ids=lambda member: member.name
-)
+each_in_table = pytest.mark.parametrize("member", [place.member for place in ZOO], ids=lambda m: m.name)
 
 
-@each_place
+@each_in_table
 @settings(max_examples=30, deadline=None)
 @given(shape=shapes)
 def test_costs_grow_with_the_data(member, shape):
@@ -173,7 +169,7 @@ def test_costs_grow_with_the_data(member, shape):
     assert member.cost_s(shape._replace(n_rows=shape.n_rows * 4)) >= cost
 
 
-@each_place
+@each_in_table
 @settings(max_examples=30, deadline=None)
 @given(shape=shapes, seconds=st.floats(2.0, 500.0))
 def test_more_time_is_never_less_work(member, shape, seconds):
@@ -229,12 +225,8 @@ def test_below_a_hundred_rows_none_is_set_aside():
 
 
 def test_levels_are_ranked_in_their_natural_order():
-    schema = Schema(
-        (
-            Column("text", "categorical", levels=("b", "c", "a")),
-            Column("count", "categorical", levels=("10", "9")),
-        )
-    )
+    text = Column("text", "categorical", levels=("b", "c", "a"))
+    schema = Schema((text, Column("count", "categorical", levels=("10", "9"))))
     frame = pd.DataFrame({"text": ["a", "b", "c", None, "?"], "count": ["9", "10", "9", "11", "9"]})
     rows = Dataset(nw.from_native(frame), Task("regression", "y"), schema)
     ranked = Encoding.fit(rows).table(rows).ranked

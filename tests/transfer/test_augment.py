@@ -25,9 +25,9 @@ from potstill.types import Column, Dataset, Schema, Task
 
 TASK = Task("binary", "y", classes=(0, 1))
 MAKERS = {
-    "pandas": lambda columns: pd.DataFrame(columns),
-    "polars": lambda columns: pl.DataFrame(columns),
-    "pyarrow": lambda columns: pa.table(columns),
+    "pandas": pd.DataFrame,
+    "polars": pl.DataFrame,
+    "pyarrow": pa.table,
 }
 
 

@@ -26,7 +26,7 @@ def run_whole(what: str, folder: Path) -> tuple[str, str]:
 
 
 def run_killed(what: str, folder: Path, hang_at: int) -> str:
-    """Run until the ``hang_at``-th call of a teacher, kill the process there; the calls finished until then."""
+    """Run until the ``hang_at``-th call of a teacher, kill it there; the calls finished until then."""
     with subprocess.Popen(
         [sys.executable, str(PROGRAM), what, str(folder), str(hang_at)], stdout=subprocess.PIPE, text=True
     ) as process:

@@ -40,8 +40,18 @@ STUDENT, OUTPUT, RUN = "Student and budget", "Output", "Run"
 @data_options
 @teacher_options
 @option("--student", metavar="NAME", section=STUDENT, help="gbdt or mlp; the best of them by default.")
-@option("--latency-ms", type=float, section=STUDENT, help="One row's p99 at most, milliseconds [1, if no size is given].")
-@option("--size-kb", type=float, section=STUDENT, help="Size of the file at most, 1,000 bytes [1024, if no latency is given].")
+@option(
+    "--latency-ms",
+    type=float,
+    section=STUDENT,
+    help="One row's p99 at most, milliseconds [1, if no size is given].",
+)
+@option(
+    "--size-kb",
+    type=float,
+    section=STUDENT,
+    help="Size of the file at most, 1,000 bytes [1024, if no latency is given].",
+)
 @option("--temperature", type=float, section=STUDENT, help="Of the distillation loss; searched by default.")
 @option(
     "--hard-label-weight",

@@ -60,6 +60,7 @@ def prepare(
     train: Any,
     *,
     target: str | None,
+    sample_weight: Any,
     test: Any,
     unlabeled: Any,
     recipe: Recipe,
@@ -80,7 +81,7 @@ def prepare(
         task=recipe.task,
         kinds=recipe.columns,
         drop=recipe.drop,
-        weight=recipe.weight,
+        weight=recipe.weight if sample_weight is None else sample_weight,
         group=recipe.group,
         time=recipe.time,
     )

@@ -28,13 +28,12 @@ from potstill.artifact import (
     load,
 )
 from potstill.artifact.card import Contender
-from potstill.artifact.columns import feeds
 from potstill.distillation.learn import Learnt, single_rows
 from potstill.distillation.prepare import Prepared
 from potstill.distillation.teach import Taught, TeacherCost
 from potstill.evaluation import measure_batch, measure_latency
 from potstill.evaluation.evidence import Evidence, gather
-from potstill.export import artifact_bytes, check_parity, compose
+from potstill.export import artifact_bytes, check_parity, compose, graph_inputs
 from potstill.report import CandidateFacts, ModelFacts, ReportFacts
 from potstill.training.search import Candidate, pareto
 from potstill.types import Dataset, Floats, Progress
@@ -139,7 +138,7 @@ def _seal(exported: _Exported, account: Card, prepared: Prepared) -> Proven:
 
 def _evidence(small: Mapping[Contender, _Exported], taught: Taught, test: Dataset, seed: int) -> Evidence:
     assert test.labels is not None
-    inputs = feeds(test.rows, test.schema)
+    inputs = graph_inputs(test.rows, test.schema)
     outputs: dict[str, Floats] = {}
     if "test" in taught.answers:
         outputs |= {"teacher": taught.answers["test"], "best_member": taught.best_answers["test"]}

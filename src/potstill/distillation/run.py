@@ -30,6 +30,7 @@ def distill(
     budget: Budget | None = None,
     seed: int = 0,
     recipe: Recipe | None = None,
+    sample_weight: Any = None,
     progress: Progress | None = None,
 ) -> Result:
     """Distil an ensemble into one small model, and prove what it is worth.
@@ -56,6 +57,9 @@ def distill(
         Decides splits, folds, synthetic rows and every fit.
     recipe
         Everything else, see `Recipe`.
+    sample_weight
+        ``(n,)`` weights of the rows of ``train``, for those who have them apart; a column of weights is named
+        in the recipe.
     progress
         Told how far the work is; None is silent.
 
@@ -84,6 +88,7 @@ def distill(
         prepared = prepare(
             train,
             target=target,
+            sample_weight=sample_weight,
             test=test,
             unlabeled=unlabeled,
             recipe=recipe,

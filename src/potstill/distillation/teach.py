@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,15 +92,16 @@ def teach(teachers: Any, prepared: Prepared, *, recipe: Recipe, seed: int, progr
         A teacher cannot be adopted or cannot answer the rows.
     """
     members = _members(teachers, prepared, recipe)
-    collected = collect(
-        members,
-        _answerable(members, prepared.parts),
-        folds=prepared.folds,
-        store=_store(recipe),
-        seed=seed,
-        time_limit_s=recipe.teacher_time if teachers is None else None,
-        progress=progress,
-    )
+    with _store(recipe) as store:
+        collected = collect(
+            members,
+            _answerable(members, prepared.parts),
+            folds=prepared.folds,
+            store=store,
+            seed=seed,
+            time_limit_s=recipe.teacher_time if teachers is None else None,
+            progress=progress,
+        )
     train = prepared.parts["train"]
     weights = _weights(collected, train, selected=_selects(recipe, adopted=teachers is not None))
     best = _best(collected, train)
@@ -146,10 +149,13 @@ def _answerable(members: Sequence[Teacher | Trainable], parts: Mapping[Part, Dat
     }
 
 
-def _store(recipe: Recipe) -> Store:
+@contextmanager
+def _store(recipe: Recipe) -> Iterator[Store]:
     if recipe.cache is False:
-        return Store.temporary()
-    return Store(Path(recipe.cache)) if isinstance(recipe.cache, str) else Store.default()
+        with tempfile.TemporaryDirectory(prefix="potstill-", ignore_cleanup_errors=True) as folder:
+            yield Store(Path(folder))
+    else:
+        yield Store(Path(recipe.cache)) if isinstance(recipe.cache, str) else Store.default()
 
 
 def _selects(recipe: Recipe, *, adopted: bool) -> bool:

@@ -3,31 +3,31 @@
 metrics.py      accuracy, log-loss, AUC, ..., operating points; R², RMSE, MAE
 calibration.py  reliability curves
 recovery.py     gap recovered, with its bootstrap interval
-agreement.py    where student and teacher differ
-slices.py       the same scores by class and by slice
+fidelity.py     where student and teacher differ
+parts.py        the same scores by class and by slice
 evidence.py     all of the above, gathered once
 cost.py         latency, throughput, size, energy and money
 """
 
-from potstill.evaluation.agreement import agreement, disagreements, distance
 from potstill.evaluation.calibration import ReliabilityCurve, reliability_curve
 from potstill.evaluation.cost import Throughput, cost_of_million, file_size, measure_batch, measure_latency
 from potstill.evaluation.evidence import Disagreement, Evidence, Predictions, gather
+from potstill.evaluation.fidelity import agreement, disagreements, distance
 from potstill.evaluation.metrics import (
     OperatingPoint,
     classification_scores,
     operating_points,
     regression_scores,
 )
+from potstill.evaluation.parts import ClassScores, SliceScores, per_class, slices
 from potstill.evaluation.recovery import (
     Interval,
     Recovered,
     bootstrap_gap,
     difference_interval,
     gap_recovered,
-    recovery,
+    gaps_recovered,
 )
-from potstill.evaluation.slices import ClassScores, SliceScores, per_class, slices
 
 __all__ = [
     "ClassScores",
@@ -49,12 +49,12 @@ __all__ = [
     "distance",
     "file_size",
     "gap_recovered",
+    "gaps_recovered",
     "gather",
     "measure_batch",
     "measure_latency",
     "operating_points",
     "per_class",
-    "recovery",
     "regression_scores",
     "reliability_curve",
     "slices",

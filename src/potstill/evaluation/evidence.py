@@ -9,16 +9,16 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from potstill.evaluation.agreement import agreement, disagreements, distance
 from potstill.evaluation.calibration import ReliabilityCurve, reliability_curve
+from potstill.evaluation.fidelity import agreement, disagreements, distance
 from potstill.evaluation.metrics import (
     OperatingPoint,
     classification_scores,
     operating_points,
     regression_scores,
 )
-from potstill.evaluation.recovery import Recovered, recovery
-from potstill.evaluation.slices import ClassScores, SliceScores, per_class, slices
+from potstill.evaluation.parts import ClassScores, SliceScores, per_class, slices
+from potstill.evaluation.recovery import Recovered, gaps_recovered
 from potstill.types import Ints, Labels, Task
 
 Cell = str | float | int | bool | None
@@ -124,7 +124,7 @@ def gather(
         "slices": slices(columns, outputs, labels, weight=weight) if len(outputs) > 1 else (),
     }
     if {"teacher", "twin", "student"} <= outputs.keys():
-        common["gap_recovered"] = recovery(
+        common["gap_recovered"] = gaps_recovered(
             outputs["teacher"],
             outputs["twin"],
             outputs["student"],

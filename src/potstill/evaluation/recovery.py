@@ -131,7 +131,7 @@ def bootstrap_gap(
     )
 
 
-def recovery(
+def gaps_recovered(
     teacher: NDArray[Any],
     twin: NDArray[Any],
     student: NDArray[Any],

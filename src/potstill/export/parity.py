@@ -148,11 +148,11 @@ def _compare(answered: Floats, expected: Floats, what: Sequence[str], *, atol: f
     """The largest difference; raises when it is more than rounding explains."""
     with np.errstate(invalid="ignore"):
         difference = np.abs(answered.astype(np.float64) - expected)
-    wrong = ~(difference <= atol * unit + _RTOL * np.abs(expected)).all(axis=1)
+    wrong = np.asarray(~(difference <= atol * unit + _RTOL * np.abs(expected)).all(axis=1))
     if wrong.any():
         row = int(np.argmax(wrong))
         raise ParityFailed(
-            f"The exported graph and the trained student disagree on {int(wrong.sum()):,} of {len(expected):,} "
+            f"The exported graph and the trained student disagree on {int(wrong.sum()):,} of {len(wrong):,} "
             f"rows, first on {what[row]}: {_shown(answered[row])} against {_shown(expected[row])}.",
             hint=_REPORT,
         )

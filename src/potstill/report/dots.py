@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from potstill.evaluation.slices import ClassScores, SliceScores
+from potstill.evaluation.parts import ClassScores, SliceScores
 from potstill.report import words
 from potstill.report.facts import CandidateFacts
 from potstill.report.svg import COLORS, GRID, INK, MARKERS, MUTED, Chart

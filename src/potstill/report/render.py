@@ -196,8 +196,8 @@ def _notes(facts: ReportFacts) -> dict[str, str]:
     return {
         "reliability_note": f"A model is calibrated where {of} is what happens: on the dashed line. "
         "Bars are 95\u00a0% intervals; points have about equally many rows.",
-        "residuals_note": "Darker is more rows; the dashed line is where both are equal. Below, what is left "
-        "over: the median in tenths of the rows, and bars that hold 80\u00a0% of them.",
+        "residuals_note": "Stronger colour is more rows; the dashed line is where both are equal. "
+        "Below, what is left over: the median in tenths of the rows, and bars that hold 80\u00a0% of them.",
         "classes_note": f"{most}{order}. Recall: the share of a class's rows that get this class.",
         "slices_note": f"The {min(MAX_SLICES, len(evidence.slices))} of {len(evidence.slices)} slices where "
         f"the student most surely loses against the {reference}; {loss}, lower is better.",

@@ -156,6 +156,6 @@ def round_down(thresholds: Doubles) -> Floats:
     """
     with np.errstate(over="ignore"):
         nearest = thresholds.astype(np.float32)
-    above = nearest.astype(np.float64) > thresholds
-    rounded: Floats = np.where(above, np.nextafter(nearest, np.float32(-np.inf)), nearest)
+        below = np.nextafter(nearest, np.float32(-np.inf))
+    rounded: Floats = np.where(nearest.astype(np.float64) > thresholds, below, nearest)
     return rounded

@@ -11,7 +11,7 @@ from potstill.errors import UserError
 from potstill.teachers import fitting
 from potstill.teachers.adapter import extension, library, packages, path_of
 from potstill.teachers.answers import checked, speaking_for
-from potstill.teachers.classes import match
+from potstill.teachers.classes import translated
 from potstill.teachers.digests import digest, library_version
 from potstill.teachers.rows import array, model_columns, native, pandas_frame, select
 from potstill.types import Dataset, Floats, Task, Teacher, Trainable
@@ -129,9 +129,8 @@ def _teacher_of(model: Any, task: Task, name: str) -> CatBoostTeacher:
             "the rows that "
             "calls it and turns its scores into answers.",
         )
-    labels = tuple(model.classes_) if task.is_classification and len(model.classes_) else None
-    if labels is not None:
-        match(labels, task, name)
+    known = task.is_classification and len(model.classes_) > 0
+    labels = translated(model.classes_, task, name) if known else None
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "model.cbm"
         model.save_model(str(file))

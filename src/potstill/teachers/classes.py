@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from potstill.errors import UserError
-from potstill.types import Ints, Task
+from potstill.types import Ints, Label, Task
 
 
 def match(labels: Sequence[Any], task: Task, teacher: str) -> Ints:
@@ -62,6 +62,11 @@ def match(labels: Sequence[Any], task: Task, teacher: str) -> Ints:
         hint="A teacher must have been fitted on the labels of this target; a callable can translate "
         "its columns.",
     )
+
+
+def translated(labels: Sequence[Any], task: Task, teacher: str) -> tuple[Label, ...]:
+    """A teacher's own labels as classes of the task: `match` once, when the teacher is adopted."""
+    return tuple(task.classes[position] for position in match(labels, task, teacher))
 
 
 def _plain(label: Any) -> Any:

@@ -10,7 +10,7 @@ from potstill.errors import UserError
 from potstill.teachers import fitting
 from potstill.teachers.adapter import extension, library, packages, path_of
 from potstill.teachers.answers import checked, speaking_for
-from potstill.teachers.classes import match
+from potstill.teachers.classes import translated
 from potstill.teachers.digests import digest, library_version, object_digest
 from potstill.teachers.rows import (
     array,
@@ -129,10 +129,9 @@ def _teacher_of(booster: Any, task: Task, name: str, labels: Any) -> LightGBMTea
     text = booster.model_to_string()
     found = re.search(r"^objective=(\w+)", text, flags=re.MULTILINE)
     objective = found.group(1) if found else ""
-    own = tuple(labels) if task.is_classification and labels is not None else None
+    known = task.is_classification and labels is not None
+    own = translated(labels, task, name) if known else None
     _check_objective(objective, task, name, n_classes=len(own or task.classes))
-    if own is not None:
-        match(own, task, name)
     fingerprint = digest("lightgbm", _VERSION, text, repr(own), str(booster.best_iteration))
     return LightGBMTeacher(name, fingerprint, booster, objective, own, _categorical(booster, text))
 

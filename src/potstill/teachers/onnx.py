@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from potstill.errors import UserError
 from potstill.teachers.adapter import extension, packages, path_of
 from potstill.teachers.answers import checked, speaking_for
-from potstill.teachers.classes import match
+from potstill.teachers.classes import translated
 from potstill.teachers.digests import digest
 from potstill.teachers.rows import matrix, model_columns, select
 from potstill.types import Dataset, Floats, Task, Teacher, Trainable
@@ -127,7 +127,7 @@ class OnnxAdapter:
         output = _answers(session.get_outputs(), task, name)
         labels = _class_labels(data) if task.is_classification and output.type.startswith("tensor") else None
         if labels is not None:
-            match(labels, task, name)
+            labels = translated(labels, task, name)
         return OnnxTeacher(name, digest("onnx", _VERSION, data), session, output.name, labels)
 
 

@@ -10,7 +10,7 @@ from potstill.errors import UserError
 from potstill.teachers import fitting
 from potstill.teachers.adapter import packages
 from potstill.teachers.answers import checked, speaking_for
-from potstill.teachers.classes import match
+from potstill.teachers.classes import translated
 from potstill.teachers.digests import digest, library_version, object_digest
 from potstill.teachers.rows import array, model_columns, native, select
 from potstill.types import Dataset, Floats, Task, Teacher, Trainable
@@ -104,9 +104,8 @@ class SklearnAdapter:
         if not is_fitted(source):
             return SklearnTrainable(name, fingerprint, source)
         labels = getattr(source, "classes_", None)
-        if task.is_classification and labels is not None:
-            match(labels, task, name)
-        return SklearnTeacher(name, fingerprint, source)
+        known = task.is_classification and labels is not None
+        return SklearnTeacher(name, fingerprint, source, translated(labels, task, name) if known else None)
 
 
 def is_fitted(estimator: Any) -> bool:

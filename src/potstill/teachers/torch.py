@@ -30,8 +30,8 @@ Output = Literal["auto", "logits", "probabilities"]
 class TorchTeacher:
     """A module called as ``module(x)``, ``x`` float32 ``(n, F)``: the columns of the rows, in order.
 
-    Those are all columns or the schema's, whichever its first layer is as wide as; the schema's when that layer
-    does not say.
+    Those are all columns or the schema's, whichever its first layer is as wide as; the schema's when it does
+    not say.
 
     It is asked in evaluation mode, without gradients, in batches, on the device of its parameters; its own
     mode is put back afterwards.

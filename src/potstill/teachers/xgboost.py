@@ -12,7 +12,7 @@ from potstill.errors import UserError
 from potstill.teachers import fitting
 from potstill.teachers.adapter import extension, library, packages, path_of
 from potstill.teachers.answers import checked, sigmoid, softmax, speaking_for
-from potstill.teachers.classes import match
+from potstill.teachers.classes import translated
 from potstill.teachers.digests import digest, library_version, object_digest
 from potstill.teachers.rows import (
     array,
@@ -165,10 +165,9 @@ def _teacher_of(
     missing: float = float("nan"),
 ) -> XGBoostTeacher:
     objective = str(json.loads(booster.save_config())["learner"]["objective"]["name"])
-    own = tuple(labels) if task.is_classification and labels is not None else None
+    known = task.is_classification and labels is not None
+    own = translated(labels, task, name) if known else None
     _check_objective(objective, task, name, n_classes=len(own or task.classes))
-    if own is not None:
-        match(own, task, name)
     model = bytes(booster.save_raw("ubj"))
     fingerprint = digest("xgboost", _VERSION, model, repr(own), f"{n_rounds} {missing}")
     return XGBoostTeacher(name, fingerprint, booster, objective, own, n_rounds, missing)

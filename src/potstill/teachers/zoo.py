@@ -19,19 +19,36 @@ Member: TypeAlias = LightGBMMember | XGBoostMember | CatBoostMember | ForestMemb
 
 
 class Place(NamedTuple):
-    """A member and its part of the time: twice the share, twice the seconds, as long as it can use them."""
+    """A member and its part of the time, as long as it can use it.
+
+    Parameters
+    ----------
+    member
+        With all the time in the world.
+    share
+        Twice the share is twice the seconds.
+    share_many
+        The share where there are more than ten classes: boosting pays for every class, a network hardly.
+    """
 
     member: Member
     share: float
+    share_many: float
 
 
 ZOO: tuple[Place, ...] = (
-    Place(LightGBMMember(name="lightgbm", num_leaves=31, feature_fraction=0.7, bagging_fraction=0.9), 1.0),
-    Place(NetworkMember(name="network-periodic", numbers="periodic"), 2.0),
-    Place(CatBoostMember(name="catboost", depth=6), 1.5),
-    Place(ForestMember(name="extra-trees", extra=True), 0.5),
-    Place(XGBoostMember(name="xgboost", max_depth=6, column_fraction=0.6, row_fraction=0.8), 1.0),
-    Place(NetworkMember(name="network-binned", numbers="binned"), 1.5),
+    Place(LightGBMMember(name="lightgbm", feature_fraction=0.7, bagging_fraction=0.9), 1.0, 1.0),
+    Place(NetworkMember(name="network-periodic", numbers="periodic"), 2.0, 5.0),
+    Place(CatBoostMember(name="catboost", depth=6), 1.5, 0.5),
+    Place(ForestMember(name="extra-trees", extra=True), 0.5, 0.6),
+    Place(XGBoostMember(name="xgboost", max_depth=6, column_fraction=0.6, row_fraction=0.8), 1.0, 1.0),
+    Place(
+        NetworkMember(
+            name="network-binned", numbers="binned", learning_rate=0.02, dropout=0.25, weight_decay=0.03
+        ),
+        1.5,
+        2.0,
+    ),
     Place(
         XGBoostMember(
             name="xgboost-deep",
@@ -42,10 +59,11 @@ ZOO: tuple[Place, ...] = (
             vector_leaves=True,
         ),
         1.0,
+        1.5,
     ),
-    Place(CatBoostMember(name="catboost-deep", depth=8, column_fraction=0.7, categories="ranked"), 1.5),
-    Place(ForestMember(name="random-forest", extra=False, column_fraction=0.4), 0.5),
-    Place(NetworkMember(name="network-heads", numbers="periodic", width=96, depth=2, heads=8), 1.5),
+    Place(CatBoostMember(name="catboost-deep", depth=8, column_fraction=0.7, categories="ranked"), 1.5, 0.5),
+    Place(ForestMember(name="random-forest", extra=False, column_fraction=0.4), 0.5, 0.4),
+    Place(NetworkMember(name="network-heads", numbers="periodic", width=96, depth=2, heads=8), 1.5, 2.0),
     Place(
         LightGBMMember(
             name="lightgbm-deep",
@@ -55,8 +73,11 @@ ZOO: tuple[Place, ...] = (
             categories="ranked",
         ),
         1.0,
+        1.0,
     ),
-    Place(LightGBMMember(name="lightgbm-random", num_leaves=63, extra_trees=True, categories="ranked"), 0.7),
+    Place(
+        LightGBMMember(name="lightgbm-random", num_leaves=63, extra_trees=True, categories="ranked"), 0.7, 0.5
+    ),
 )
 
 _USED = 0.75
@@ -94,7 +115,8 @@ def default_members(
     outputs = task.n_outputs if task.n_outputs > 2 else 1
     shape = Shape(rows, len(spec.numeric), len(spec.categorical), outputs)
     core_s = time_s * _USED * (1 + _SECOND_CORE * (threads - 1)) / max(folds, 1)
-    wanted = [(place.share, place.member.cost_s(shape)) for place in ZOO]
+    many = outputs > 10
+    wanted = [(place.share_many if many else place.share, place.member.cost_s(shape)) for place in ZOO]
     return [
         msgspec.structs.replace(place.member.within(seconds, shape), threads=threads)
         for place, seconds in zip(ZOO, _divided(core_s, wanted), strict=True)

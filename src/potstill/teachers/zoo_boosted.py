@@ -60,7 +60,7 @@ class LightGBMMember(msgspec.Struct, frozen=True, kw_only=True):
     def cost_s(self, shape: Shape) -> float:
         """Seconds of one core for one fit."""
         per_tree = (
-            3e-4 + 6e-9 * shape.n_rows * (shape.n_columns + 6) + 1.5e-6 * self.num_leaves * shape.n_columns
+            3e-4 + 4e-9 * shape.n_rows * (shape.n_columns + 6) + 8e-7 * self.num_leaves * shape.n_columns
         )
         return 0.05 + self.rounds * shape.n_outputs * per_tree
 
@@ -164,7 +164,7 @@ class XGBoostMember(msgspec.Struct, frozen=True, kw_only=True):
 
     def cost_s(self, shape: Shape) -> float:
         """Seconds of one core for one fit."""
-        level: float = 1e-4 + 1.2e-9 * shape.n_rows * (shape.n_columns + 8) * self.column_fraction**0.5
+        level: float = 1e-4 + 8e-10 * shape.n_rows * (shape.n_columns + 8) * self.column_fraction**0.5
         nodes: float = 4e-8 * min(2.0**self.max_depth, shape.n_rows / 20) * shape.n_columns
         return 0.05 + self.rounds * shape.n_outputs * (self.max_depth * level + nodes)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import msgspec
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from potstill.teachers.zoo_encoding import Table
 from potstill.teachers.zoo_member import Answer, Fold, Shape, fingerprint, fit_member
-from potstill.types import Dataset, Floats, Teacher
+from potstill.types import Dataset, Floats, Ints, Teacher
 
 
 class ForestMember(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,40 +69,41 @@ class ForestMember(msgspec.Struct, frozen=True, kw_only=True):
         return fit_member(self, dataset, seed=seed)
 
     def learn(self, fold: Fold, *, seed: int) -> Answer:
-        features = fold.table.ranked
         leaf_rows = self.leaf_rows[0]
         if len(fold.check):
+            few, checked = max(10, self.trees // 5), fold.table.ranked[fold.check]
             losses = []
-            for candidate in self.leaf_rows:
-                forest = self._forest(fold, candidate, trees=max(10, self.trees // 5), seed=seed)
-                forest.fit(
-                    features[fold.learn], fold.labels[fold.learn], sample_weight=fold.weight[fold.learn]
-                )
-                losses.append(fold.check_loss(_forest_answer(forest, features[fold.check])))
+            for rows in self.leaf_rows:
+                forest = self._grown(fold, fold.learn, leaf_rows=rows, trees=few, seed=seed)
+                losses.append(fold.check_loss(_forest_answer(forest, checked)))
             leaf_rows = self.leaf_rows[int(np.argmin(losses))]
-        forest = self._forest(fold, leaf_rows, trees=self.trees, seed=seed)
-        forest.fit(features, fold.labels, sample_weight=fold.weight)
+        every = np.arange(len(fold.table))
+        forest = self._grown(fold, every, leaf_rows=leaf_rows, trees=self.trees, seed=seed)
 
         def answer(table: Table) -> NDArray[Any]:
             return _forest_answer(forest, table.ranked)
 
         return answer
 
-    def _forest(self, fold: Fold, leaf_rows: int, *, trees: int, seed: int) -> Any:
+    def _grown(self, fold: Fold, index: Ints, *, leaf_rows: int, trees: int, seed: int) -> Any:
         from sklearn import ensemble
 
         family = "ExtraTrees" if self.extra else "RandomForest"
         ends = "Classifier" if fold.n_classes else "Regressor"
-        bagged = not self.extra or len(fold.table) > self.most_rows
-        return getattr(ensemble, family + ends)(
+        bagged = not self.extra or len(index) > self.most_rows
+        forest = getattr(ensemble, family + ends)(
             n_estimators=trees,
             max_features=self.column_fraction,
             min_samples_leaf=leaf_rows,
             bootstrap=bagged,
-            max_samples=min(1.0, self.most_rows / len(fold.table)) if bagged else None,
+            max_samples=min(1.0, self.most_rows / len(index)) if bagged else None,
             n_jobs=self.threads,
             random_state=seed,
         )
+        with warnings.catch_warnings():
+            # Few rows of many classes look like values to scikit-learn; the task knows better.
+            warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
+            return forest.fit(fold.table.ranked[index], fold.labels[index], sample_weight=fold.weight[index])
 
 
 def _forest_answer(forest: Any, features: Floats) -> NDArray[Any]:

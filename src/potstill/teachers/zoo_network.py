@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 import numpy as np
@@ -17,14 +17,6 @@ if TYPE_CHECKING:
     from potstill.teachers.zoo_layers import Network, Rows
 
 
-class Style(NamedTuple):
-    """How boldly a network learns."""
-
-    learning_rate: float
-    dropout: float
-    weight_decay: float
-
-
 class NetworkMember(msgspec.Struct, frozen=True, kw_only=True):
     """A multilayer perceptron, or several side by side that share their inputs.
 
@@ -36,9 +28,8 @@ class NetworkMember(msgspec.Struct, frozen=True, kw_only=True):
         How numbers are embedded: ``periodic`` (mixtures of cosines) or ``binned`` (piecewise linear).
     width, depth, heads
         Of the hidden layers; ``heads`` networks side by side.
-    styles
-        Candidates for learning rate, dropout and weight decay, from bold (for clean labels) to gentle (for
-        noisy ones). Each is tried for a few epochs; the best on the rows set aside is trained.
+    learning_rate, dropout, weight_decay
+        Of the training; high, low and low for clean labels, the other way round for noisy ones.
     batch
         Rows of one step; fewer when there are few rows.
     epochs
@@ -52,7 +43,9 @@ class NetworkMember(msgspec.Struct, frozen=True, kw_only=True):
     width: int = 256
     depth: int = 3
     heads: int = 1
-    styles: tuple[Style, ...] = (Style(0.04, 0.1, 0.01), Style(0.015, 0.3, 0.05))
+    learning_rate: float = 0.04
+    dropout: float = 0.1
+    weight_decay: float = 0.01
     batch: int = 256
     epochs: int = 60
     threads: int = 1
@@ -72,8 +65,7 @@ class NetworkMember(msgspec.Struct, frozen=True, kw_only=True):
         per_row = 8e-11 * self.heads * weights + embedding + 1e-8 * self.heads * self.width * self.depth
         batch = self._batch(shape.n_rows)
         per_step = 1.5e-3 + 1.5e-9 * self.heads * weights + 2e-5 * shape.n_categorical + batch * per_row
-        epochs = self.epochs + self._pilot_epochs * len(self.styles)
-        return 0.2 + epochs * max(1, 0.9 * shape.n_rows // batch) * per_step
+        return 0.2 + self.epochs * max(1, 0.9 * shape.n_rows // batch) * per_step
 
     def within(self, seconds: float, shape: Shape) -> NetworkMember:
         """The same member in at most ``seconds`` of one core, if that is possible at all."""
@@ -89,11 +81,7 @@ class NetworkMember(msgspec.Struct, frozen=True, kw_only=True):
         scaler = Scaler.fit(fold.table.numeric[fold.learn])
         rows = layers.Rows.of(scaler.scale(fold.table.numeric), fold.table.categorical)
         with layers.seeded(seed, self.threads):
-            style = self.styles[0]
-            if len(fold.check) and len(self.styles) > 1:
-                tries = [self._train(fold, rows, style, self._pilot_epochs)[1] for style in self.styles]
-                style = self.styles[int(np.argmin(tries))]
-            network, _ = self._train(fold, rows, style, self.epochs)
+            network = self._trained(fold, rows)
 
         def answer(table: Table) -> NDArray[Any]:
             asked = layers.Rows.of(scaler.scale(table.numeric), table.categorical)
@@ -102,8 +90,8 @@ class NetworkMember(msgspec.Struct, frozen=True, kw_only=True):
 
         return answer
 
-    def _train(self, fold: Fold, rows: Rows, style: Style, epochs: int) -> tuple[Network, float]:
-        """The network at its best epoch, and its loss on the rows set aside (infinite without any)."""
+    def _trained(self, fold: Fold, rows: Rows) -> Network:
+        """The network at its best epoch on the rows set aside, at its last where there are none."""
         import torch
 
         from potstill.teachers import zoo_layers as layers
@@ -122,28 +110,24 @@ class NetworkMember(msgspec.Struct, frozen=True, kw_only=True):
                 width=self.width,
                 depth=self.depth,
                 heads=self.heads,
-                dropout=style.dropout,
+                dropout=self.dropout,
             )
         )
         training = layers.Training(
-            epochs=epochs,
+            epochs=self.epochs,
             batch=self._batch(len(fold.table)),
-            learning_rate=style.learning_rate,
-            weight_decay=style.weight_decay,
+            learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
         )
         best, best_state = np.inf, layers.state(network)
         for epoch in layers.train(network, learn, labels[index], weight[index], training):
-            if len(check) and (epoch >= 0.4 * epochs or epoch % 4 == 0):
+            if len(check) and (epoch >= 0.4 * self.epochs or epoch % 4 == 0):
                 loss = fold.check_loss(layers.answers(network, check, probabilities=fold.n_classes > 0))
                 if loss < best:
                     best, best_state = loss, layers.state(network)
         if best < np.inf:
             network.load_state_dict(best_state)
-        return network.eval(), best
-
-    @property
-    def _pilot_epochs(self) -> int:
-        return min(self.epochs, max(3, self.epochs // 6))
+        return network.eval()
 
     def _batch(self, n_rows: int) -> int:
         return int(min(self.batch, max(32, 2 ** int(np.log2(max(n_rows / 12, 1))))))
@@ -207,8 +191,8 @@ def _quantiles(values: Floats) -> tuple[Doubles, Doubles]:
 def _edges(scaled: Floats, bins: int) -> tuple[Doubles, ...]:
     """For each column the edges of at most ``bins`` bins.
 
-    They hold about as many rows each; where a value repeats (many zeros, say) that gives fewer bins, and the rest
-    go to the other values by their own quantiles.
+    They hold about as many rows each; where a value repeats (many zeros, say) that gives fewer bins, and the
+    rest go to the other values by their own quantiles.
     """
     edges = []
     for column in scaled.astype(np.float64).T:

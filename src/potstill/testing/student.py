@@ -44,8 +44,8 @@ def check_student(student: Student) -> None:
     """Check a family of students against the contract of `potstill.types.Student`.
 
     On a binary, a multiclass and a regression table: it learns; it fits again from an effort; it fits the
-    twin without looking at the teacher; the same seed gives the same student; its ONNX nodes answer as it does
-    itself, for missing values, infinities, unseen levels, one row and none; `resized` turns its capacity.
+    twin without looking at the teacher; the same seed gives the same student; its ONNX nodes answer as it
+    does, for missing values, infinities, unseen levels, one row and none; `resized` turns its capacity.
 
     Parameters
     ----------

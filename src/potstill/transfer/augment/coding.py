@@ -130,7 +130,7 @@ def _codes_of_names(series: nw.Series[Any]) -> Ints:
         column = pa.array([None if value is None else repr(value) for value in series.to_list()])
     if not pa.types.is_dictionary(column.type):
         column = column.dictionary_encode()
-    indices = column.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+    indices = column.indices.cast(pa.int64()).fill_null(-1).to_numpy(zero_copy_only=False)
     return np.unique(indices, return_inverse=True)[1].astype(np.int64)
 
 
