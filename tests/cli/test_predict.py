@@ -54,6 +54,13 @@ def test_every_format_gives_the_same_answers(run: Any, classifier: Any, tmp_path
     np.testing.assert_allclose(probabilities(done.out), classifier.expected, atol=1e-6)
 
 
+def test_prediction_and_training_call_the_same_texts_missing() -> None:
+    from potstill.data import read
+    from potstill.types import NULL_TEXTS
+
+    assert set(read.NULL_TEXTS) == set(NULL_TEXTS)
+
+
 def test_chunks_change_nothing(run: Any, classifier: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     import potstill.cli.rows as rows
 

@@ -104,7 +104,7 @@ def test_sources_that_are_none(tmp_path: Path) -> None:
         "Wanted a file that ends in one of .parquet, .arrow, .feather, .ipc, .csv, got rows.xlsx."
     )
     (tmp_path / "broken.parquet").write_bytes(b"no parquet")
-    with pytest.raises(UserError, match="Wanted to read .*broken.parquet as parquet, and could not: "):
+    with pytest.raises(UserError, match=r"Wanted to read .*broken\.parquet as parquet, and could not: "):
         collect_file([Doubles()], tmp_path / "broken.parquet", load_batch=load, out=tmp_path / "out")
     write_source(tmp_path / "empty.parquet", 0)
     with pytest.raises(UserError) as raised:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from potstill.cli.command import command, examples, json_option, option, quiet_option
-from potstill.cli.output import check_folder, emit_json
+from potstill.cli.output import emit_json
 from potstill.cli.progress import shown_progress
 from potstill.cli.training_options import FILE, columns_option, target_options, teacher_file_options
 from potstill.errors import UserError
@@ -55,7 +55,6 @@ def collect(rows: Path, *, out: Path, train: Path, batch_rows: int, **chosen: An
     """
     if not chosen["teachers"]:
         raise UserError("Wanted at least one --teacher, got none.", hint="Give the file of a fitted model.")
-    check_folder(out)
     with shown_progress(quiet=chosen["quiet"]) as progress:
         from potstill.cli.teachers import fitted_teachers
         from potstill.data import load_dataset

@@ -67,10 +67,12 @@ def written_whole(path: Path) -> Iterator[Path]:
 
 def check_folder(path: Path | None) -> None:
     """Refuse an output path whose folder is not there, before any work is done."""
-    if path is not None and not path.parent.is_dir():
+    if path is None:
+        return
+    if not path.parent.is_dir():
         raise UserError(
             f"{path} cannot be written: the folder {path.parent} does not exist.",
             hint=f"mkdir -p {path.parent}",
         )
-    if path is not None and path.is_dir():
+    if path.is_dir():
         raise UserError(f"{path} cannot be written: it is a folder.", hint="Name a file in it.")

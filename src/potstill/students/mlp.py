@@ -41,8 +41,8 @@ class MLP(msgspec.Struct, frozen=True):
     hidden
         Widths of the hidden layers at size 1.
     numeric_embedding
-        ``"periodic"`` gives each number three learnt mixtures of sixteen cosines beside itself; None
-        the number alone.
+        ``"periodic"`` gives each number 3 to 12 learnt mixtures, beside itself, of sixteen cosines and of ramps
+        between its quantiles; None the number alone.
     embedding
         Length of a category's embedding.
     dropout, learning_rate, weight_decay
@@ -66,8 +66,8 @@ class MLP(msgspec.Struct, frozen=True):
     numeric_embedding: Literal["periodic"] | None = "periodic"
     embedding: int = 8
     dropout: float = 0.1
-    learning_rate: float = 2e-3
-    weight_decay: float = 2e-2
+    learning_rate: float = 4e-3
+    weight_decay: float = 0.1
     epochs: int | None = None
     batch_size: int | None = None
     size: float = 1.0
@@ -97,7 +97,9 @@ class MLP(msgspec.Struct, frozen=True):
         start = mean_target(targets, train.weight)
         if task.is_classification:
             start = np.log(np.clip(start, SMALLEST_PRIOR, None))
-        weights = initial_weights(shape, start, torch.Generator().manual_seed(seed))
+        inputs = _inputs(train.tensors, scaling, shape, device)
+        numbers = inputs.numbers.cpu().numpy()
+        weights = initial_weights(shape, numbers, start, torch.Generator().manual_seed(seed))
         weights = {name: weight.to(device) for name, weight in weights.items()}
         judge = None
         if valid is not None and effort is None:
@@ -105,7 +107,7 @@ class MLP(msgspec.Struct, frozen=True):
         schedule = self._schedule(len(train), effort)
         tracker = progress or Silent()
         tracker.start("training", schedule.epochs)
-        lesson = _lesson(train, targets, objective, scaling, shape, device)
+        lesson = _lesson(train, inputs, targets, objective, device)
         trained, best_epoch = train_network(
             weights, lesson, judge, schedule=schedule, generator=generator, progress=tracker
         )
@@ -121,14 +123,14 @@ class MLP(msgspec.Struct, frozen=True):
             n_indicators=len(scaling.indicated),
             cardinalities=spec.cardinalities,
             embedding=self.embedding,
-            periodic=self.numeric_embedding == "periodic",
+            embeds_numbers=self.numeric_embedding == "periodic" and len(scaling.median) > 0,
             hidden=tuple(max(2, round(width * factor)) for width in self.hidden),
             n_outputs=task.n_outputs,
         )
 
     def _schedule(self, n_rows: int, effort: int | None) -> Schedule:
-        batch_size = self.batch_size or int(2 ** np.clip(np.round(np.log2(n_rows / 60)), 6, 10))
-        epochs = effort or self.epochs or int(np.clip(1_500_000 / n_rows, 20, 120))
+        batch_size = self.batch_size or int(2 ** np.clip(np.round(np.log2(n_rows / 100)), 6, 10))
+        epochs = effort or self.epochs or int(np.clip(600_000 / n_rows, 12, 60))
         return Schedule(
             epochs=epochs,
             batch_size=batch_size,
@@ -201,18 +203,11 @@ def _inputs(tensors: Tensors, scaling: NumericScaling, shape: NetworkShape, devi
     )
 
 
-def _lesson(
-    train: Examples,
-    targets: Floats,
-    objective: Objective,
-    scaling: NumericScaling,
-    shape: NetworkShape,
-    device: str,
-) -> Lesson:
+def _lesson(train: Examples, inputs: Inputs, targets: Floats, objective: Objective, device: str) -> Lesson:
     linear = is_linear_in_targets(train, objective)
     labels = train.labels.astype(np.float32) if train.labels.dtype.kind == "f" else train.labels
     return Lesson(
-        inputs=_inputs(train.tensors, scaling, shape, device),
+        inputs=inputs,
         targets=torch.from_numpy(targets if linear else train.teacher_probs).to(device),
         labels=torch.from_numpy(labels).to(device),
         hard_weight=torch.from_numpy(train.hard_weight).to(device),

@@ -20,10 +20,10 @@ from potstill.types import Floats, Ints
 
 Weights: TypeAlias = dict[str, Tensor]
 """``weight{i}`` ``(in, out)`` and ``bias{i}`` ``(out,)`` of each dense layer; with categories ``embedding``
-``(levels, E)``; with periodic embeddings ``frequency`` and ``phase`` ``(F, H)`` and ``mix`` ``(F, H, D)``."""
+``(levels, E)``; with embeddings of numbers ``slope`` and ``offset`` ``(F, P)`` of their ramps, ``frequency``
+and ``phase`` ``(F, H)`` of their waves and ``mix`` ``(F, P + H, D)``."""
 
 N_FREQUENCIES = 16
-N_PERIODIC = 3
 FREQUENCY_SCALE = 0.3
 
 
@@ -39,8 +39,8 @@ class NetworkShape:
         Level ids of each categorical column.
     embedding
         Length of a category's embedding.
-    periodic
-        Whether numbers have periodic embeddings.
+    embeds_numbers
+        Whether numbers have embeddings.
     hidden
         Widths of the hidden layers.
     n_outputs
@@ -51,7 +51,7 @@ class NetworkShape:
     n_indicators: int
     cardinalities: tuple[int, ...]
     embedding: int
-    periodic: bool
+    embeds_numbers: bool
     hidden: tuple[int, ...]
     n_outputs: int
 
@@ -61,13 +61,19 @@ class NetworkShape:
         return np.cumsum([0, *self.cardinalities], dtype=np.int64)[:-1]
 
     @property
-    def has_periodic(self) -> bool:
-        return self.periodic and self.n_numeric > 0
+    def most_ramps(self) -> int:
+        """Ramps of a number at most: few columns can afford a finer grid than many."""
+        return min(max(768 // self.n_numeric, 16), 96)
+
+    @property
+    def n_mixtures(self) -> int:
+        """Length of a number's embedding, itself not counted."""
+        return min(max(96 // self.n_numeric, 3), 12) if self.embeds_numbers else 0
 
     @property
     def n_inputs(self) -> int:
         """Width of the first dense layer's input."""
-        numbers = self.n_numeric * (1 + N_PERIODIC * self.has_periodic)
+        numbers = self.n_numeric * (1 + self.n_mixtures)
         return numbers + self.n_indicators + len(self.cardinalities) * self.embedding
 
 
@@ -101,8 +107,14 @@ class Inputs:
         )
 
 
-def initial_weights(shape: NetworkShape, start: Floats, generator: torch.Generator) -> Weights:
-    """Random weights; the last bias is ``start`` ``(K,)``, the last layer's weights are small."""
+def initial_weights(
+    shape: NetworkShape, numbers: Floats, start: Floats, generator: torch.Generator
+) -> Weights:
+    """Random weights.
+
+    The last bias is ``start`` ``(K,)`` and the last layer's weights are small; the ramps follow the scaled
+    training ``numbers`` ``(n, F)``.
+    """
 
     def normal(*size: int, scale: float) -> Tensor:
         return torch.randn(size, generator=generator) * scale
@@ -110,11 +122,16 @@ def initial_weights(shape: NetworkShape, start: Floats, generator: torch.Generat
     weights: Weights = {}
     if shape.cardinalities:
         weights["embedding"] = normal(sum(shape.cardinalities), shape.embedding, scale=0.5)
-    if shape.has_periodic:
+    if shape.embeds_numbers:
+        slope, offset = _ramps(numbers, shape.most_ramps)
+        weights["slope"], weights["offset"] = torch.from_numpy(slope), torch.from_numpy(offset)
         size = (shape.n_numeric, N_FREQUENCIES)
         weights["frequency"] = normal(*size, scale=2 * math.pi * FREQUENCY_SCALE)
         weights["phase"] = (torch.rand(size, generator=generator) * 2 - 1) * math.pi
-        weights["mix"] = normal(*size, N_PERIODIC, scale=math.sqrt(2 / N_FREQUENCIES))
+        n_basis = slope.shape[1] + N_FREQUENCIES
+        weights["mix"] = normal(
+            shape.n_numeric, n_basis, shape.n_mixtures, scale=1 / math.sqrt(N_FREQUENCIES)
+        )
     widths = [shape.n_inputs, *shape.hidden]
     for i, (n_in, n_out) in enumerate(zip(widths, shape.hidden, strict=False)):
         weights[f"weight{i}"] = normal(n_in, n_out, scale=math.sqrt(2 / n_in))
@@ -129,10 +146,11 @@ def forward(weights: Mapping[str, Tensor], inputs: Inputs, *, masks: Sequence[Te
     """Logits ``(n, K)``; ``masks``, one ``(n, width)`` for each hidden layer or none, multiply its units."""
     parts = [inputs.numbers]
     if "mix" in weights:
-        waves = torch.cos(
-            inputs.numbers.T[:, :, None] * weights["frequency"][:, None] + weights["phase"][:, None]
-        )
-        parts.append(torch.bmm(waves, weights["mix"]).transpose(0, 1).flatten(1))
+        columns = inputs.numbers.T[:, :, None]
+        ramps = torch.clamp(columns * weights["slope"][:, None] + weights["offset"][:, None], 0, 1)
+        waves = torch.cos(columns * weights["frequency"][:, None] + weights["phase"][:, None])
+        basis = torch.cat([ramps, waves], dim=2)
+        parts.append(torch.bmm(basis, weights["mix"]).transpose(0, 1).flatten(1))
     if inputs.indicators.shape[1]:
         parts.append(inputs.indicators)
     if "embedding" in weights:
@@ -159,7 +177,7 @@ def build_network(
     if numbers is not None:
         parts.append(numbers)
         if "mix" in weights:
-            parts.append(_build_periodic(graph, weights, numbers))
+            parts.append(_build_number_embedding(graph, weights, numbers))
     if indicators is not None:
         parts.append(indicators)
     if levels is not None:
@@ -175,12 +193,18 @@ def build_network(
     return hidden
 
 
-def _build_periodic(graph: GraphBuilder, weights: Mapping[str, Floats], numbers: str) -> str:
+def _build_number_embedding(graph: GraphBuilder, weights: Mapping[str, Floats], numbers: str) -> str:
     column_major = graph.node("Transpose", numbers, perm=[1, 0])
     columns = graph.node("Unsqueeze", column_major, graph.constant(np.array([2], dtype=np.int64)))
-    turned = graph.node("Mul", columns, graph.constant(weights["frequency"][:, None]))
-    waves = graph.node("Cos", graph.node("Add", turned, graph.constant(weights["phase"][:, None])))
-    mixed = graph.node("MatMul", waves, graph.constant(weights["mix"]))
+
+    def affine(factor: str, term: str) -> str:
+        scaled = graph.node("Mul", columns, graph.constant(weights[factor][:, None]))
+        return graph.node("Add", scaled, graph.constant(weights[term][:, None]))
+
+    lowest, highest = (graph.constant(np.array(bound, dtype=np.float32)) for bound in (0, 1))
+    ramps = graph.node("Clip", affine("slope", "offset"), lowest, highest)
+    waves = graph.node("Cos", affine("frequency", "phase"))
+    mixed = graph.node("MatMul", graph.node("Concat", ramps, waves, axis=2), graph.constant(weights["mix"]))
     row_major = graph.node("Transpose", mixed, perm=[1, 0, 2])
     # Flatten, not Reshape: a batch of no rows has no length to infer.
     return graph.node("Flatten", row_major, axis=1)
@@ -189,3 +213,27 @@ def _build_periodic(graph: GraphBuilder, weights: Mapping[str, Floats], numbers:
 def n_layers(weights: Mapping[str, object]) -> int:
     """Number of dense layers."""
     return sum(name.startswith("bias") for name in weights)
+
+
+def _ramps(numbers: Floats, most: int) -> tuple[Floats, Floats]:
+    """Slope and offset ``(F, P)`` of ramps from 0 to 1 between neighbouring knots; unused ones are 0."""
+    knots = [_knots(numbers[:, column], most) for column in range(numbers.shape[1])]
+    n_ramps = max(1, *(len(of_column) - 1 for of_column in knots))
+    slope = np.zeros((len(knots), n_ramps), dtype=np.float32)
+    offset = np.zeros_like(slope)
+    for column, of_column in enumerate(knots):
+        rise = 1 / np.diff(of_column)
+        slope[column, : len(rise)] = rise
+        offset[column, : len(rise)] = -of_column[:-1] * rise
+    return slope, offset
+
+
+def _knots(values: Floats, most: int) -> Floats:
+    """At most ``most + 1`` ascending knots: half by how often values occur, half by which ones do."""
+    # Values that differ by rounding alone would make ramps too steep for float32.
+    distinct = np.unique(np.round(values, 4))
+    if len(distinct) <= most + 1:
+        return distinct
+    fractions = np.linspace(0, 1, most // 2 + 1)
+    chosen = [np.quantile(rows, fractions, method="nearest") for rows in (np.round(values, 4), distinct)]
+    return np.unique(np.concatenate(chosen))

@@ -103,9 +103,9 @@ class SklearnAdapter:
         fingerprint = digest("sklearn", _VERSION, library_version(source), object_digest(source, name))
         if not is_fitted(source):
             return SklearnTrainable(name, fingerprint, source)
-        labels = getattr(source, "classes_", None)
-        known = task.is_classification and labels is not None
-        return SklearnTeacher(name, fingerprint, source, translated(labels, task, name) if known else None)
+        own = getattr(source, "classes_", None) if task.is_classification else None
+        labels = None if own is None else translated(own, task, name)
+        return SklearnTeacher(name, fingerprint, source, labels)
 
 
 def is_fitted(estimator: Any) -> bool:

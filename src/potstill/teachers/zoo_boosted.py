@@ -41,7 +41,7 @@ class LightGBMMember(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     rounds: int = 1000
-    learning_rate: float = 0.03
+    learning_rate: float = 0.04
     num_leaves: int = 31
     min_rows: int = 20
     feature_fraction: float = 1.0
@@ -66,8 +66,8 @@ class LightGBMMember(msgspec.Struct, frozen=True, kw_only=True):
 
     def within(self, seconds: float, shape: Shape) -> LightGBMMember:
         """The same member in at most ``seconds`` of one core, if that is possible at all."""
-        most = max(60, _most_trees(1200, shape))
-        return _fewer_rounds(self, seconds, shape, most=most, fastest=0.15 if shape.n_outputs > 1 else 0.2)
+        most = max(60, _most_trees(1000, shape))
+        return _fewer_rounds(self, seconds, shape, most=most, fastest=0.2)
 
     def fit(self, dataset: Dataset, *, seed: int) -> Teacher:
         return fit_member(self, dataset, seed=seed)
@@ -146,8 +146,8 @@ class XGBoostMember(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     name: str
-    rounds: int = 1000
-    learning_rate: float = 0.03
+    rounds: int = 2000
+    learning_rate: float = 0.025
     max_depth: int = 6
     min_weight: float = 1.0
     column_fraction: float = 1.0
@@ -170,7 +170,7 @@ class XGBoostMember(msgspec.Struct, frozen=True, kw_only=True):
 
     def within(self, seconds: float, shape: Shape) -> XGBoostMember:
         """The same member in at most ``seconds`` of one core, if that is possible at all."""
-        most = 1500 if self.vector_leaves else max(80, _most_trees(2000, shape))
+        most = 2000 if self.vector_leaves else max(80, _most_trees(2000, shape))
         return _fewer_rounds(self, seconds, shape, most=most, fastest=0.25)
 
     def fit(self, dataset: Dataset, *, seed: int) -> Teacher:
@@ -254,8 +254,8 @@ class CatBoostMember(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     name: str
-    rounds: int = 1000
-    learning_rate: float = 0.05
+    rounds: int = 3000
+    learning_rate: float = 0.03
     depth: int = 6
     l2: float = 3.0
     column_fraction: float = 1.0
@@ -366,7 +366,7 @@ def _most_trees(trees: int, shape: Shape) -> int:
 
 def _patience(rounds: int) -> int:
     """Rounds without improvement after which boosting stops."""
-    return max(15, rounds // 10)
+    return min(max(15, rounds // 10), 150)
 
 
 def _least_rows(wanted: int, fold: Fold) -> int:

@@ -107,5 +107,9 @@ class ForestMember(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def _forest_answer(forest: Any, features: Floats) -> NDArray[Any]:
-    probs = getattr(forest, "predict_proba", None)
-    return np.asarray(forest.predict(features) if probs is None else probs(features))
+    if getattr(forest, "classes_", None) is None:
+        return np.asarray(forest.predict(features))
+    # As if one more tree knew nothing: no class is impossible because a few dozen trees have not seen it.
+    probs = np.asarray(forest.predict_proba(features))
+    trees = len(forest.estimators_)
+    return np.asarray((probs * trees + 1 / probs.shape[1]) / (trees + 1))

@@ -50,10 +50,12 @@ class Dense(nn.Module):
 class Periodic(nn.Module):
     """``(n, F)`` numbers to ``(n, 4F)``: each number, and three mixtures of cosines of it."""
 
-    def __init__(self, columns: int, *, waves: int = 16, mixtures: int = 3) -> None:
+    def __init__(
+        self, columns: int, frequencies: tuple[float, float], *, waves: int = 16, mixtures: int = 3
+    ) -> None:
         super().__init__()
-        # Some columns matter by their trend, others by detail (a longitude): waves of every length.
-        sigma = torch.logspace(-1.5, -0.15, waves)
+        low, high = frequencies
+        sigma = torch.logspace(math.log10(low), math.log10(high), waves)
         self.frequency = nn.Parameter(2 * math.pi * sigma * torch.randn(columns, waves))
         self.phase = nn.Parameter(math.pi * (2 * torch.rand(columns, waves) - 1))
         self.weight = nn.Parameter(torch.randn(columns, waves, mixtures) / math.sqrt(waves))
@@ -101,6 +103,8 @@ class Layout:
         Level ids of each category.
     edges
         Bins of each number; empty for periodic embeddings.
+    frequencies
+        Typical lowest and highest frequency of periodic embeddings, in waves per standard deviation.
     outputs
         Logits, or 1 for a value.
     width, depth
@@ -114,6 +118,7 @@ class Layout:
     columns: int
     cardinalities: tuple[int, ...]
     edges: tuple[Doubles, ...]
+    frequencies: tuple[float, float]
     outputs: int
     width: int
     depth: int
@@ -129,7 +134,9 @@ class Network(nn.Module):
         self.numbers: Periodic | Binned | None = None
         width = 0
         if layout.columns:
-            self.numbers = Binned(layout.edges) if layout.edges else Periodic(layout.columns)
+            self.numbers = (
+                Binned(layout.edges) if layout.edges else Periodic(layout.columns, layout.frequencies)
+            )
             width = self.numbers.outputs
         self.categories = nn.ModuleList(nn.Embedding(c, min(8, c)) for c in layout.cardinalities)
         width += sum(min(8, c) for c in layout.cardinalities)

@@ -26,6 +26,8 @@ class NetworkMember(msgspec.Struct, frozen=True, kw_only=True):
         Name in the ensemble.
     numbers
         How numbers are embedded: ``periodic`` (mixtures of cosines) or ``binned`` (piecewise linear).
+    frequencies
+        Lowest and highest of periodic embeddings: low for trends, high for detail (as in a longitude).
     width, depth, heads
         Of the hidden layers; ``heads`` networks side by side.
     learning_rate, dropout, weight_decay
@@ -40,11 +42,12 @@ class NetworkMember(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     numbers: Literal["periodic", "binned"]
+    frequencies: tuple[float, float] = (0.1, 0.1)
     width: int = 256
     depth: int = 3
     heads: int = 1
     learning_rate: float = 0.04
-    dropout: float = 0.1
+    dropout: float = 0.15
     weight_decay: float = 0.01
     batch: int = 256
     epochs: int = 60
@@ -106,6 +109,7 @@ class NetworkMember(msgspec.Struct, frozen=True, kw_only=True):
                 columns=numbers.shape[1],
                 cardinalities=fold.table.cardinalities,
                 edges=_edges(numbers, self._bins(len(fold.table))) if self.numbers == "binned" else (),
+                frequencies=self.frequencies,
                 outputs=max(1, fold.n_classes),
                 width=self.width,
                 depth=self.depth,

@@ -13,6 +13,7 @@ import hashlib
 import os
 import shutil
 import tempfile
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -227,7 +228,6 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.root = Path(root)
-        self._holder: tempfile.TemporaryDirectory[str] | None = None
 
     @classmethod
     def default(cls) -> Store:
@@ -242,9 +242,8 @@ class Store:
     @classmethod
     def temporary(cls) -> Store:
         """One that is removed with the object: nothing is kept."""
-        holder = tempfile.TemporaryDirectory(prefix="potstill-", ignore_cleanup_errors=True)
-        store = cls(Path(holder.name))
-        store._holder = holder
+        store = cls(Path(tempfile.mkdtemp(prefix="potstill-")))
+        weakref.finalize(store, shutil.rmtree, store.root, ignore_errors=True)
         return store
 
     @contextmanager
