@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-import pickle
 from typing import Any
 
-import numpy as np
-import pytest
-from sklearn.base import clone
-from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
 from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor
-from sklearn.model_selection import GridSearchCV
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from potstill import Budget, DistilledClassifier, DistilledRegressor, Recipe, UserError, load
-from potstill.students import GBDT, MLP
+from potstill import DistilledClassifier, DistilledRegressor, Recipe
+from potstill.students import GBDT
 
 SMALL = GBDT(rounds=20, min_data_in_leaf=2)
 FAST = Recipe(cache=False, folds=2)

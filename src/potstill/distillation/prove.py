@@ -28,10 +28,10 @@ from potstill.artifact import (
     load,
 )
 from potstill.artifact.card import Contender
-from potstill.distillation.learn import Learnt, single_rows
+from potstill.distillation.learn import Learnt, quiet_latency, single_rows
 from potstill.distillation.prepare import Prepared
 from potstill.distillation.teach import Taught, TeacherCost
-from potstill.evaluation import measure_batch, measure_latency
+from potstill.evaluation import measure_batch
 from potstill.evaluation.evidence import Evidence, gather
 from potstill.export import artifact_bytes, check_parity, compose, graph_inputs
 from potstill.report import CandidateFacts, ModelFacts, ReportFacts
@@ -101,7 +101,7 @@ def prove(
         rows=_row_counts(prepared),
         soft_targets=_told(learnt.student),
         seconds=dict(timings),
-        warnings=(*prepared.notes, *taught.notes),
+        warnings=(*prepared.notes, *taught.notes, *learnt.notes),
     )
     measured = _measured_card(account, facts)
     progress.advance()
@@ -182,7 +182,7 @@ def _costs(small: Mapping[Contender, _Exported], taught: Taught, test: Dataset) 
         models[name] = ModelFacts(
             label=exported.candidate.student.name,
             size_bytes=exported.size_bytes,
-            latency=measure_latency(model.predict_one, singles, seconds=0.5),
+            latency=quiet_latency(model, singles),
             rows_per_s=throughput.rows_per_s,
             cpu_seconds_per_row=throughput.cpu_seconds_per_row,
         )

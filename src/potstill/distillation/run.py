@@ -110,7 +110,7 @@ def distill(
         candidates=learnt.found.candidates,
         rows={part: len(rows) for part, rows in prepared.parts.items()},
         seconds={**clock.seconds, "total": sum(clock.seconds.values())},
-        notes=(*prepared.notes, *taught.notes),
+        notes=(*prepared.notes, *taught.notes, *learnt.notes),
     )
 
 

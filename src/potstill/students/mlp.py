@@ -41,8 +41,8 @@ class MLP(msgspec.Struct, frozen=True):
     hidden
         Widths of the hidden layers at size 1.
     numeric_embedding
-        ``"periodic"`` gives each number 3 to 12 learnt mixtures, beside itself, of sixteen cosines and of ramps
-        between its quantiles; None the number alone.
+        ``"periodic"`` gives each number 3 to 12 learnt mixtures, beside itself, of sixteen cosines and of
+        ramps between its quantiles; None the number alone.
     embedding
         Length of a category's embedding.
     dropout, learning_rate, weight_decay

@@ -20,11 +20,12 @@ from potstill.types import Floats, Ints
 
 Weights: TypeAlias = dict[str, Tensor]
 """``weight{i}`` ``(in, out)`` and ``bias{i}`` ``(out,)`` of each dense layer; with categories ``embedding``
-``(levels, E)``; with embeddings of numbers ``slope`` and ``offset`` ``(F, P)`` of their ramps, ``frequency``
+``(levels, E)``; with embeddings of numbers ``knot`` and ``slope`` ``(F, P)`` of their ramps, ``frequency``
 and ``phase`` ``(F, H)`` of their waves and ``mix`` ``(F, P + H, D)``."""
 
 N_FREQUENCIES = 16
 FREQUENCY_SCALE = 0.3
+GRID = np.float32(512)
 
 
 @dataclass(frozen=True)
@@ -123,8 +124,8 @@ def initial_weights(
     if shape.cardinalities:
         weights["embedding"] = normal(sum(shape.cardinalities), shape.embedding, scale=0.5)
     if shape.embeds_numbers:
-        slope, offset = _ramps(numbers, shape.most_ramps)
-        weights["slope"], weights["offset"] = torch.from_numpy(slope), torch.from_numpy(offset)
+        knot, slope = _ramps(numbers, shape.most_ramps)
+        weights["knot"], weights["slope"] = torch.from_numpy(knot), torch.from_numpy(slope)
         size = (shape.n_numeric, N_FREQUENCIES)
         weights["frequency"] = normal(*size, scale=2 * math.pi * FREQUENCY_SCALE)
         weights["phase"] = (torch.rand(size, generator=generator) * 2 - 1) * math.pi
@@ -147,7 +148,7 @@ def forward(weights: Mapping[str, Tensor], inputs: Inputs, *, masks: Sequence[Te
     parts = [inputs.numbers]
     if "mix" in weights:
         columns = inputs.numbers.T[:, :, None]
-        ramps = torch.clamp(columns * weights["slope"][:, None] + weights["offset"][:, None], 0, 1)
+        ramps = torch.clamp((columns - weights["knot"][:, None]) * weights["slope"][:, None], 0, 1)
         waves = torch.cos(columns * weights["frequency"][:, None] + weights["phase"][:, None])
         basis = torch.cat([ramps, waves], dim=2)
         parts.append(torch.bmm(basis, weights["mix"]).transpose(0, 1).flatten(1))
@@ -197,13 +198,14 @@ def _build_number_embedding(graph: GraphBuilder, weights: Mapping[str, Floats], 
     column_major = graph.node("Transpose", numbers, perm=[1, 0])
     columns = graph.node("Unsqueeze", column_major, graph.constant(np.array([2], dtype=np.int64)))
 
-    def affine(factor: str, term: str) -> str:
-        scaled = graph.node("Mul", columns, graph.constant(weights[factor][:, None]))
-        return graph.node("Add", scaled, graph.constant(weights[term][:, None]))
+    def per_column(name: str) -> str:
+        return graph.constant(weights[name][:, None])
 
     lowest, highest = (graph.constant(np.array(bound, dtype=np.float32)) for bound in (0, 1))
-    ramps = graph.node("Clip", affine("slope", "offset"), lowest, highest)
-    waves = graph.node("Cos", affine("frequency", "phase"))
+    above = graph.node("Sub", columns, per_column("knot"))
+    ramps = graph.node("Clip", graph.node("Mul", above, per_column("slope")), lowest, highest)
+    turned = graph.node("Mul", columns, per_column("frequency"))
+    waves = graph.node("Cos", graph.node("Add", turned, per_column("phase")))
     mixed = graph.node("MatMul", graph.node("Concat", ramps, waves, axis=2), graph.constant(weights["mix"]))
     row_major = graph.node("Transpose", mixed, perm=[1, 0, 2])
     # Flatten, not Reshape: a batch of no rows has no length to infer.
@@ -216,24 +218,25 @@ def n_layers(weights: Mapping[str, object]) -> int:
 
 
 def _ramps(numbers: Floats, most: int) -> tuple[Floats, Floats]:
-    """Slope and offset ``(F, P)`` of ramps from 0 to 1 between neighbouring knots; unused ones are 0."""
+    """Start and slope ``(F, P)`` of ramps from 0 to 1 between neighbouring knots; unused ones are 0."""
     knots = [_knots(numbers[:, column], most) for column in range(numbers.shape[1])]
     n_ramps = max(1, *(len(of_column) - 1 for of_column in knots))
-    slope = np.zeros((len(knots), n_ramps), dtype=np.float32)
-    offset = np.zeros_like(slope)
+    start = np.zeros((len(knots), n_ramps), dtype=np.float32)
+    slope = np.zeros_like(start)
     for column, of_column in enumerate(knots):
-        rise = 1 / np.diff(of_column)
-        slope[column, : len(rise)] = rise
-        offset[column, : len(rise)] = -of_column[:-1] * rise
-    return slope, offset
+        start[column, : len(of_column) - 1] = of_column[:-1]
+        slope[column, : len(of_column) - 1] = 1 / np.diff(of_column)
+    return start, slope
 
 
 def _knots(values: Floats, most: int) -> Floats:
     """At most ``most + 1`` ascending knots: half by how often values occur, half by which ones do."""
-    # Values that differ by rounding alone would make ramps too steep for float32.
-    distinct = np.unique(np.round(values, 4))
+    # On a grid: steeper ramps would magnify the last digits of float32, which differ between runtimes.
+    gridded = np.round(values * GRID) / GRID
+    distinct = np.unique(gridded)
     if len(distinct) <= most + 1:
         return distinct
     fractions = np.linspace(0, 1, most // 2 + 1)
-    chosen = [np.quantile(rows, fractions, method="nearest") for rows in (np.round(values, 4), distinct)]
-    return np.unique(np.concatenate(chosen))
+    chosen = [np.quantile(rows, fractions, method="nearest") for rows in (gridded, distinct)]
+    knots: Floats = np.unique(np.concatenate(chosen)).astype(np.float32)
+    return knots

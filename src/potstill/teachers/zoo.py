@@ -37,7 +37,11 @@ class Place(NamedTuple):
 
 
 ZOO: tuple[Place, ...] = (
-    Place(LightGBMMember(name="lightgbm", feature_fraction=0.7, bagging_fraction=0.9), 1.0, 1.0),
+    Place(
+        LightGBMMember(name="lightgbm", learning_rate=0.05, feature_fraction=0.7, bagging_fraction=0.9),
+        1.0,
+        1.0,
+    ),
     Place(NetworkMember(name="network-periodic", numbers="periodic"), 2.0, 6.0),
     Place(CatBoostMember(name="catboost", depth=6), 2.5, 0.3),
     Place(ForestMember(name="extra-trees", extra=True), 0.5, 0.6),
@@ -78,6 +82,7 @@ ZOO: tuple[Place, ...] = (
     Place(
         LightGBMMember(
             name="lightgbm-deep",
+            learning_rate=0.06,
             num_leaves=127,
             feature_fraction=0.7,
             bagging_fraction=0.9,

@@ -1,0 +1,227 @@
+"""The main job end to end on small real data: what comes back, what is reused, what is said."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
+from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import train_test_split
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+import potstill
+from potstill import Budget, Recipe, Result, UserError
+from potstill.students import GBDT, MLP
+
+TREES = GBDT(rounds=40, min_data_in_leaf=5)
+
+
+class Told:
+    """A Progress that remembers what was noted."""
+
+    def __init__(self) -> None:
+        self.stages: list[str] = []
+        self.notes: list[str] = []
+
+    def start(self, stage: str, total: int | None = None) -> None:
+        self.stages.append(stage)
+
+    def advance(self, amount: int = 1, note: str = "") -> None:
+        return
+
+    def note(self, message: str) -> None:
+        self.notes.append(message)
+
+
+def cancer() -> tuple[pd.DataFrame, pd.Series]:
+    X, y = load_breast_cancer(return_X_y=True, as_frame=True)
+    return X, y
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(tmp_path_factory.mktemp("cache"))
+
+
+def distil_cancer(cache: str | bool, **more: Any) -> Result:
+    # No latency budget: on a busy machine a clock would have a say in what is chosen.
+    return potstill.distill(
+        cancer(),
+        teachers=[ExtraTreesClassifier(60, random_state=0), RandomForestClassifier(60, random_state=0)],
+        student=more.pop("student", TREES),
+        budget=more.pop("budget", Budget(size_kb=1024)),
+        recipe=Recipe(cache=cache, folds=3, **more.pop("recipe", {})),
+        **more,
+    )
+
+
+@pytest.fixture(scope="module")
+def result(cache: str) -> Result:
+    return distil_cancer(cache)
+
+
+def test_dictionary_is_the_contract_scripts_read(result: Result) -> None:
+    told = json.loads(json.dumps(result.to_dict()))
+    assert told["task"] == "binary"
+    assert told["rows"] == {"train": 370, "valid": 85, "test": 114, "synthetic": told["rows"]["synthetic"]}
+    assert told["seconds"]["total"] == pytest.approx(
+        sum(value for stage, value in told["seconds"].items() if stage != "total"), abs=0.01
+    )
+    for model in ("teacher", "best_member", "twin", "student"):
+        assert {"accuracy", "log_loss", "ece", "size_bytes", "latency_us"} <= told[model].keys(), model
+        assert told[model]["latency_us"].keys() == {"p50", "p99"}
+        assert told[model]["accuracy"] > 0.85
+    for metric in ("accuracy", "log_loss"):
+        assert {"value", "low", "high"} <= told["gap_recovered"][metric].keys()
+    assert told["artifact"] is None
+
+
+def test_saved_artifact_answers_as_the_result_does(result: Result, tmp_path: Path) -> None:
+    place = tmp_path / "cancer.onnx"
+    result.save(place)
+    model = potstill.load(place, verify=True)
+    X, _ = cancer()
+    np.testing.assert_array_equal(model.predict_proba(X), result.model.predict_proba(X))
+    one = model.predict_one(X.iloc[3].to_dict())
+    assert one["probabilities"][1] == pytest.approx(model.predict_proba(X)[3, 1], abs=1e-6)
+    assert result.to_dict()["artifact"] == str(place)
+    assert result.to_dict()["student"]["size_bytes"] == pytest.approx(place.stat().st_size, rel=0.05)
+
+
+def test_report_is_one_file(result: Result, tmp_path: Path) -> None:
+    result.report(tmp_path / "cancer.html")
+    page = (tmp_path / "cancer.html").read_text()
+    assert page.lstrip().lower().startswith("<!doctype html>")
+    assert [place.name for place in tmp_path.iterdir()] == ["cancer.html"]
+
+
+def test_pareto_front_is_not_beaten(result: Result) -> None:
+    assert 1 <= len(result.pareto) <= len(result.candidates)
+    best = min(candidate.assessment.loss for candidate in result.candidates)
+    assert result.pareto[0].assessment.loss == best
+
+
+def test_same_seed_gives_the_same_content(result: Result) -> None:
+    again = distil_cancer(False)
+    assert again.card.content_hash == result.card.content_hash
+    assert again.card.graph_hash == result.card.graph_hash
+    assert distil_cancer(False, seed=1).card.graph_hash != result.card.graph_hash
+
+
+def test_second_run_reuses_the_soft_targets_and_says_so(result: Result, cache: str) -> None:
+    told = Told()
+    again = distil_cancer(cache, progress=told)
+    assert "reused the soft targets of 2 members, computed earlier" in told.notes
+    assert again.card.content_hash == result.card.content_hash
+
+
+def test_given_test_rows_are_never_learned_from() -> None:
+    X, y = cancer()
+    X_train, X_test, y_train, y_test = train_test_split(X, y, test_size=0.3, random_state=0)
+    run = potstill.distill(
+        (X_train, y_train),
+        test=(X_test, y_test),
+        teachers=LogisticRegressionPipeline(),
+        student=TREES,
+        recipe=Recipe(cache=False, folds=2),
+    )
+    assert run.rows["test"] == len(X_test)
+    assert run.rows["train"] + run.rows["valid"] == len(X_train)
+
+
+def LogisticRegressionPipeline() -> Any:
+    return make_pipeline(StandardScaler(), LogisticRegression())
+
+
+def test_fitted_teacher_is_used_and_its_leak_is_said() -> None:
+    X, y = cancer()
+    X_train, X_test, y_train, y_test = train_test_split(X, y, test_size=0.3, random_state=0)
+    teacher = ExtraTreesClassifier(50, random_state=0).fit(X_train, y_train)
+    run = potstill.distill(
+        (X_train, y_train),
+        test=(X_test, y_test),
+        unlabeled=X_test,
+        teachers=[teacher],
+        student=TREES,
+        recipe=Recipe(cache=False),
+    )
+    assert any(
+        note.startswith("For 100% of the training rows the soft targets are not out of fold")
+        for note in run.notes
+    )
+    assert run.rows["unlabeled"] == len(X_test)
+    scored = run.to_dict()["teacher"]["accuracy"]
+    assert scored == pytest.approx((teacher.predict(X_test) == y_test).mean())
+
+
+def test_table_of_probabilities_needs_no_teacher() -> None:
+    X, y = load_wine(return_X_y=True, as_frame=True)
+    table = pd.DataFrame(
+        ExtraTreesClassifier(50, random_state=0).fit(X, y).predict_proba(X), columns=["0", "1", "2"]
+    )
+    run = potstill.distill(
+        (X, y), teachers=table, student=GBDT(rounds=20, min_data_in_leaf=5), recipe=Recipe(cache=False)
+    )
+    assert "synthetic" not in run.card.lineage.transfer_rows
+    assert run.to_dict()["teacher"]["accuracy"] == 1.0
+    assert run.to_dict()["student"]["accuracy"] > 0.8
+
+
+def test_regression_with_categories_dates_and_missing_values() -> None:
+    X, y = load_diabetes(return_X_y=True, as_frame=True, scaled=False)
+    X = X.assign(
+        sex=X["sex"].map({1.0: "f", 2.0: "m"}).where(X.index % 7 != 0, None).astype(object),
+        bmi=X["bmi"].where(X.index % 5 != 0),
+        seen=pd.Timestamp("2020-01-01") + pd.to_timedelta(X.index % 90, unit="D"),
+    )
+    numbers = ["age", "bp", "s5"]
+    run = potstill.distill(
+        (X, y),
+        teachers=lambda rows: 3.0 * rows["s5"].to_numpy() * 10 + rows["bp"].to_numpy(),
+        student=MLP(hidden=(16,), epochs=20),
+        recipe=Recipe(cache=False, synthetic=2.0),
+    )
+    told = run.to_dict()
+    assert told["task"] == "regression"
+    assert {"r2", "rmse"} <= told["student"].keys()
+    assert {"r2", "rmse"} == told["gap_recovered"].keys()
+    row = {name: X.iloc[0][name] for name in X.columns} | {"sex": None, "bmi": None, "seen": None}
+    assert np.isfinite(run.model.predict_one(row)["value"])
+    assert set(numbers) < set(run.model.schema.names)
+
+
+def test_explicit_student_is_taken_as_it_is() -> None:
+    X, y = load_breast_cancer(return_X_y=True)
+    run = potstill.distill(
+        (X[:, :20], y),
+        teachers=ExtraTreesClassifier(20, random_state=0),
+        student=MLP(hidden=(64, 32), numeric_embedding=None, epochs=15),
+        recipe=Recipe(cache=False, folds=2, synthetic=1.0),
+    )
+    assert {candidate.student.size for candidate in run.candidates} == {1.0}
+    assert {candidate.fitted.n_parameters for candidate in run.candidates} == {3490}
+
+
+def test_impossible_budget_ships_the_closest_and_says_what_gives() -> None:
+    run = distil_cancer(False, budget=Budget(size_kb=1.0))
+    assert not any(candidate.fits_budget for candidate in run.candidates)
+    assert any("No student keeps the budget" in note for note in run.notes)
+
+
+def test_no_test_rows_no_scores() -> None:
+    run = distil_cancer(False, recipe={"test_fraction": 0.0})
+    assert run.facts is None
+    with pytest.raises(UserError) as raised:
+        run.report("never.html")
+    assert str(raised.value) == (
+        "There are no scores to report: no test rows were held out.\n\n"
+        "hint: Give a test set, or a test_fraction above 0."
+    )
+    assert not Path("never.html").exists()
