@@ -90,7 +90,7 @@ def markdown(results: dict[str, dict[str, Any]]) -> str:
     lines = [
         "# The main job with its defaults",
         "",
-        f"`python benchmarks/tables.py FOLDER`: {os.cpu_count()} cores, {platform.machine()}, one run, seed 0.",
+        f"`python benchmarks/tables.py FOLDER`: {os.cpu_count()} cores, {platform.machine()}, seed 0.",
         "Loss is log-loss, or RMSE for regression, on the test rows; accuracy is R² for regression.",
         "",
         "| set | task | loss: teacher | best member | twin | student | accuracy: teacher | twin | student "

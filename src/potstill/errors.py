@@ -46,7 +46,7 @@ class ArtifactError(UserError):
 
 
 class StoreError(UserError):
-    """Teachers' answers cannot be kept: the disk is full or may not be written. What was kept before is intact."""
+    """Teachers' answers cannot be kept: the disk is full or may not be written. Earlier ones are intact."""
 
 
 class ParityFailed(PotstillError):

@@ -38,7 +38,7 @@ class GraphBuilder:
         return name
 
     def constant(self, value: NDArray[Any]) -> str:
-        """Add an initializer with the array's dtype and shape (strings as object or str arrays); return its name."""
+        """Add an initializer with the array's dtype and shape (text as object or str); return its name."""
         name = self._fresh("const")
         if value.dtype.kind in "OU":
             texts = [str(text).encode() for text in value.ravel()]

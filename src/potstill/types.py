@@ -30,7 +30,7 @@ Bools: TypeAlias = NDArray[np.bool_]
 Labels: TypeAlias = NDArray[np.int64] | NDArray[np.float64]
 Tensors: TypeAlias = Mapping[str, NDArray[Any]]
 """Encoded rows: name to array, first axis the rows. Tables have ``numeric`` ``(n, F)`` float32, NaN where a
-value is missing, and ``categorical`` ``(n, C)`` int64 level ids: 0 unseen or rare, 1 missing, 2… the levels."""
+value is missing, and ``categorical`` ``(n, C)`` int64 level ids: 0 unseen or rare, 1 missing, then levels."""
 
 Label: TypeAlias = str | int | bool
 TaskKind = Literal["binary", "multiclass", "regression"]
@@ -42,8 +42,8 @@ NULL_TEXTS = (
     *("", "NA", "N/A", "n/a", "#N/A", "#N/A N/A", "#NA", "<NA>", "NULL", "null"),
     *("NaN", "nan", "-NaN", "-nan", "1.#QNAN", "-1.#QNAN", "1.#IND", "-1.#IND"),
 )
-"""Texts that mean "missing" in a CSV file, in training and in prediction: what pandas takes for it, less ``None``,
-which is a level in many tables."""
+"""Texts that mean "missing" in a CSV file, in training and in prediction: what pandas takes for it, less
+``None``, which is a level in many tables."""
 
 
 class Task(msgspec.Struct, frozen=True):
@@ -146,7 +146,7 @@ class Dataset:
     ----------
     rows
         All input columns as the caller gave them (also those the schema drops: an adopted teacher may want
-        them), a narwhals frame over pandas, polars or pyarrow. Neither target, weight nor group is among them.
+        them), a narwhals frame over pandas, polars or pyarrow; without target, weight and group.
     task, schema
         What is predicted, and from which columns.
     labels
@@ -207,7 +207,7 @@ class OutOfFoldTeacher(Teacher, Protocol):
     """A teacher that kept its own out-of-fold answers for the rows it was fitted on."""
 
     def predict_out_of_fold(self, dataset: Dataset) -> Floats:
-        """``(n, K)`` like `predict`, but no row is answered by a model fitted on it; NaN rows where it cannot."""
+        """``(n, K)`` like `predict`, but no row is answered by a model fitted on it; NaN where it cannot."""
 
 
 @runtime_checkable
@@ -282,7 +282,7 @@ class TransferSet:
     soft_targets
         For the same origins: what the whole teacher answers.
     cross_fitted
-        For the ``real`` rows: what the teacher answers where each row was kept from the models that answer it.
+        For the ``real`` rows: what the models answer that each row was kept from.
     """
 
     rows: Mapping[Origin, Dataset]
@@ -329,7 +329,7 @@ class Encoder(Protocol):
     def encode(self, rows: nw.DataFrame[Any]) -> Tensors: ...
 
     def build(self, graph: GraphBuilder) -> Mapping[str, str]:
-        """Add the raw inputs and the encoding nodes; return tensor name to the name of its value in the graph."""
+        """Add the raw inputs and the encoding nodes; return tensor name to its value's name in the graph."""
 
 
 class FittedStudent(Protocol):
@@ -414,13 +414,13 @@ class Progress(Protocol):
 class Silent:
     """A `Progress` that says nothing."""
 
-    def start(self, stage: str, total: int | None = None) -> None:
+    def start(self, stage: str, total: int | None = None) -> None:  # noqa: ARG002
         return
 
-    def advance(self, amount: int = 1, note: str = "") -> None:
+    def advance(self, amount: int = 1, note: str = "") -> None:  # noqa: ARG002
         return
 
-    def note(self, message: str) -> None:
+    def note(self, message: str) -> None:  # noqa: ARG002
         return
 
 

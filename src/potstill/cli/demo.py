@@ -40,8 +40,8 @@ DATA_SETS = {
 def demo(*, data: str, out_dir: Path, teacher_time: float, as_json: bool, quiet: bool) -> None:
     """Run the main job on a small real data set.
 
-    Prints the summary and writes demo.onnx and demo.html. Takes about a minute on two cores; the answers of
-    the ensemble are kept, so a second run is quicker.
+    Prints the summary and writes demo.onnx and demo.html. The answers of the ensemble are kept, so a second
+    run is quicker.
     """
     from potstill.cli.distill import show, write
 

@@ -232,8 +232,8 @@ def _ramps(numbers: Floats, most: int) -> tuple[Floats, Floats]:
 def _knots(values: Floats, most: int) -> Floats:
     """At most ``most + 1`` ascending knots: half by how often values occur, half by which ones do."""
     # On a grid: steeper ramps would magnify the last digits of float32, which differ between runtimes.
-    gridded = np.round(values * GRID) / GRID
-    distinct = np.unique(gridded)
+    gridded: Floats = (np.round(values * GRID) / GRID).astype(np.float32)
+    distinct: Floats = np.unique(gridded).astype(np.float32)
     if len(distinct) <= most + 1:
         return distinct
     fractions = np.linspace(0, 1, most // 2 + 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import msgspec
@@ -75,13 +76,13 @@ class ForestMember(msgspec.Struct, frozen=True, kw_only=True):
             losses = []
             for rows in self.leaf_rows:
                 forest = self._grown(fold, fold.learn, leaf_rows=rows, trees=few, seed=seed)
-                losses.append(fold.check_loss(_forest_answer(forest, checked)))
+                losses.append(fold.check_loss(_forest_answer(forest, checked, self.threads)))
             leaf_rows = self.leaf_rows[int(np.argmin(losses))]
         every = np.arange(len(fold.table))
         forest = self._grown(fold, every, leaf_rows=leaf_rows, trees=self.trees, seed=seed)
 
         def answer(table: Table) -> NDArray[Any]:
-            return _forest_answer(forest, table.ranked)
+            return _forest_answer(forest, table.ranked, self.threads)
 
         return answer
 
@@ -106,10 +107,15 @@ class ForestMember(msgspec.Struct, frozen=True, kw_only=True):
             return forest.fit(fold.table.ranked[index], fold.labels[index], sample_weight=fold.weight[index])
 
 
-def _forest_answer(forest: Any, features: Floats) -> NDArray[Any]:
+def _forest_answer(forest: Any, features: Floats, threads: int) -> NDArray[Any]:
+    """Answers in parts, one a core: a forest of several jobs sums its trees in the order in which they end."""
+    parts = np.array_split(features, max(1, min(threads, len(features) // 500)))
+    forest.set_params(n_jobs=1)
     if getattr(forest, "classes_", None) is None:
-        return np.asarray(forest.predict(features))
+        with ThreadPoolExecutor(threads) as pool:
+            return np.concatenate(list(pool.map(forest.predict, parts)))
+    with ThreadPoolExecutor(threads) as pool:
+        probs = np.concatenate(list(pool.map(forest.predict_proba, parts)))
     # As if one more tree knew nothing: no class is impossible because a few dozen trees have not seen it.
-    probs = np.asarray(forest.predict_proba(features))
     trees = len(forest.estimators_)
     return np.asarray((probs * trees + 1 / probs.shape[1]) / (trees + 1))
