@@ -60,11 +60,6 @@ def test_the_main_job(run: Any, folder: Path, tmp_path: Path, monkeypatch: pytes
     assert names == {"m.onnx", "m.html", "facts.json", "again.html", "cache"}
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="sizes are measured before the final card is sealed into the file",
-)
 def test_the_size_reported_is_the_size_of_the_file(
     run: Any, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from potstill.artifact import Softmax
 from potstill.export import fit_temperature
-from potstill.export.calibrate import HIGHEST, LOWEST
+from potstill.export.calibrate import HIGHEST, LOWEST, PRIOR_SPREAD
 
 
 def sampled(n_rows: int, temperature: float, seed: int = 0):
@@ -26,6 +26,11 @@ def log_loss(logits, labels, temperature):
     return -np.log(probs[np.arange(len(labels)), labels] + 1e-30).mean()
 
 
+def penalised(logits, labels, temperature):
+    prior = 0.5 * np.log(temperature) ** 2 / PRIOR_SPREAD**2
+    return log_loss(logits, labels, temperature) + prior / len(labels)
+
+
 @pytest.mark.parametrize("temperature", [0.5, 2.0, 4.0])
 def test_the_true_temperature_is_found(temperature):
     logits, labels = sampled(20_000, temperature)
@@ -37,10 +42,10 @@ def test_the_log_loss_never_rises_and_no_temperature_does_better(seed, n_rows, t
     logits, labels = sampled(n_rows, temperature, seed)
     fitted = fit_temperature(logits, labels)
     assert LOWEST <= fitted <= HIGHEST
-    best = log_loss(logits, labels, fitted)
-    assert best <= log_loss(logits, labels, 1.0) + 1e-6
+    best = penalised(logits, labels, fitted)
+    assert log_loss(logits, labels, fitted) <= log_loss(logits, labels, 1.0) + 1e-6
     for other in np.geomspace(LOWEST * 1.01, HIGHEST * 0.99, 25):
-        assert best <= log_loss(logits, labels, other) + 1e-4
+        assert best <= penalised(logits, labels, other) + 1e-4
 
 
 def test_one_is_exactly_one_when_nothing_is_to_gain():
@@ -56,14 +61,24 @@ def test_rows_without_label_or_weight_do_not_count():
     assert fit_temperature(logits, masked) == pytest.approx(expected, abs=1e-6)
     weight = (np.arange(500) < 300).astype(np.float32)
     assert fit_temperature(logits, labels, weight) == pytest.approx(expected, abs=1e-6)
-    doubled = np.concatenate([logits, logits[:100]]), np.concatenate([labels, labels[:100]])
-    twice = 1 + (np.arange(500) < 100).astype(np.float64)
-    assert fit_temperature(*doubled) == pytest.approx(fit_temperature(logits, labels, twice), abs=1e-6)
+    uneven = 1 + (np.arange(500) < 100).astype(np.float64)
+    assert fit_temperature(logits, labels, 1e6 * uneven) == pytest.approx(
+        fit_temperature(logits, labels, uneven), abs=1e-6
+    )
+    assert fit_temperature(logits, labels, uneven) != pytest.approx(fit_temperature(logits, labels), abs=1e-6)
 
 
 def test_enormous_and_separable_logits_stay_in_range():
     logits = np.array([[1e30, 0], [0, 1e30], [-3e38, 3e38]], dtype=np.float32)
     assert LOWEST <= fit_temperature(logits, np.array([0, 1, 1])) <= HIGHEST
     assert fit_temperature(logits, np.array([1, 1, 1])) == pytest.approx(HIGHEST, rel=1e-3)
-    easy = np.array([[1, 0], [0, 1]], dtype=np.float32)
-    assert fit_temperature(easy, np.array([0, 1])) == pytest.approx(LOWEST, rel=1e-3)
+
+
+def test_a_few_separable_rows_do_not_buy_certainty():
+    def easy(n_rows):
+        labels = np.arange(n_rows) % 2
+        return 3 * np.eye(2, dtype=np.float32)[labels], labels
+
+    assert fit_temperature(*easy(20)) > 0.9
+    assert 0.6 < fit_temperature(*easy(85)) < 0.9
+    assert fit_temperature(*easy(100_000)) < 0.3

@@ -106,7 +106,12 @@ def prove(
     measured = _measured_card(account, facts)
     progress.advance()
     proven = _seal(small["student"], measured, prepared)
-    return replace(proven, facts=msgspec.structs.replace(facts, card=_card_words(proven.card)))
+    weighed = {
+        name: msgspec.structs.replace(models[name], size_bytes=len(sealed.artifact))
+        for name, sealed in (("student", proven), ("twin", _seal(small["twin"], measured, prepared)))
+    }
+    facts = msgspec.structs.replace(facts, models=models | weighed, card=_card_words(proven.card))
+    return replace(proven, facts=facts)
 
 
 @dataclass(frozen=True)

@@ -10,14 +10,19 @@ from potstill.types import Doubles, Floats, Ints
 LOWEST, HIGHEST = 0.1, 10.0
 """Range of temperatures: a few separable rows would else ask for 0, and certainty."""
 
+PRIOR_SPREAD = 0.3
+"""Standard deviation of ``ln T`` thought likely before any row is seen. A few dozen rows that happen
+to be separable would otherwise buy certainty; from a few thousand on it has no weight."""
+
 _LEAST_GAIN = 1e-7
 """Nats a row that a temperature must save to be worth a node in the graph."""
 
 
 def fit_temperature(logits: Floats, labels: Ints, weight: Doubles | Floats | None = None) -> float:
-    """The temperature whose ``softmax(logits / temperature)`` has the lowest log-loss on the labels.
+    """The most probable temperature of ``softmax(logits / temperature)`` given the labels.
 
-    The log-loss is convex in the inverse temperature, so a bounded search finds the minimum.
+    That is the lowest log-loss with a log-normal prior around 1 (`PRIOR_SPREAD`), which counts as much as a
+    handful of rows.
 
     Parameters
     ----------
@@ -47,10 +52,11 @@ def fit_temperature(logits: Floats, labels: Ints, weight: Doubles | Floats | Non
     true = np.take_along_axis(shifted, labels[labelled][:, None], axis=1)[:, 0]
     each = np.ones(len(true)) if weight is None else weight[labelled].astype(np.float64)
     share = each / each.sum()
+    prior = 0.5 / PRIOR_SPREAD**2 / len(true)
 
     def log_loss(inverse: float) -> float:
         partition = np.log(np.exp(inverse * shifted).sum(axis=1))
-        return float(share @ (partition - inverse * true))
+        return float(share @ (partition - inverse * true)) + prior * np.log(inverse) ** 2
 
     found = minimize_scalar(
         log_loss, bounds=(1.0 / HIGHEST, 1.0 / LOWEST), method="bounded", options={"xatol": 1e-6}

@@ -53,10 +53,8 @@ class ForestMember(msgspec.Struct, frozen=True, kw_only=True):
     def cost_s(self, shape: Shape) -> float:
         """Seconds of one core for one fit."""
         rows = min(shape.n_rows, self.most_rows)
-        per_row = 1.3e-7 if self.extra else 4e-8
-        per_tree = 1e-3 + rows * (4e-7 + per_row * self.column_fraction * shape.n_columns) * (
-            1 + shape.n_outputs / 40
-        )
+        per_row = (4e-7 + 1.3e-7 * self.column_fraction * shape.n_columns) * (1 + shape.n_outputs / 40)
+        per_tree = 1e-3 + rows * per_row
         return 0.1 + self.trees * (1 + 0.2 * len(self.leaf_rows)) * per_tree
 
     def within(self, seconds: float, shape: Shape) -> ForestMember:
@@ -108,7 +106,7 @@ class ForestMember(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def _forest_answer(forest: Any, features: Floats, threads: int) -> NDArray[Any]:
-    """Answers in parts, one a core: a forest of several jobs sums its trees in the order in which they end."""
+    """Answers in parts, one a core: a forest of several jobs adds up its trees in the order they end."""
     parts = np.array_split(features, max(1, min(threads, len(features) // 500)))
     forest.set_params(n_jobs=1)
     if getattr(forest, "classes_", None) is None:
