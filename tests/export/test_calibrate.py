@@ -79,6 +79,6 @@ def test_a_few_separable_rows_do_not_buy_certainty():
         labels = np.arange(n_rows) % 2
         return 3 * np.eye(2, dtype=np.float32)[labels], labels
 
-    assert fit_temperature(*easy(20)) > 0.9
+    assert fit_temperature(*easy(20)) > 0.8
     assert 0.6 < fit_temperature(*easy(85)) < 0.9
     assert fit_temperature(*easy(100_000)) < 0.3
