@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import msgspec
@@ -9,6 +10,7 @@ import narwhals as nw
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -107,6 +109,22 @@ def test_a_seed_gives_the_same_answers_and_another_others(member):
 
 
 @each_member
+def test_members_fitted_at_the_same_time_are_the_same(member):
+    train = make_rows(200, kind="binary")
+    with ThreadPoolExecutor(2) as pool:
+        fitted = list(pool.map(lambda seed: member.fit(train, seed=seed), [0, 1, 0, 1]))
+    answers = [teacher.predict(train) for teacher in fitted]
+    np.testing.assert_array_equal(answers[0], answers[2])
+    np.testing.assert_array_equal(answers[1], answers[3])
+
+
+def test_networks_leave_the_global_generator_alone():
+    before = torch.random.get_rng_state()
+    TINY[-1].fit(make_rows(150, kind="multiclass"), seed=0)
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+@each_member
 def test_a_class_the_fold_lacks_gets_no_probability(member):
     train = make_rows(300, kind="multiclass")
     without = train.take(np.flatnonzero(train.labels != 1))
@@ -202,7 +220,7 @@ def test_the_whole_ensemble_is_planned_within_its_time():
 def test_fingerprints_tell_recipes_apart_and_ignore_threads():
     prints = {member.fingerprint for member in members()}
     assert len(prints) == 12
-    assert prints == {member.fingerprint for member in members(threads=1, time_s=100 * 1.6)}
+    assert prints == {member.fingerprint for member in members(threads=1, time_s=100 * 1.4)}
     assert prints.isdisjoint(
         member.fingerprint for member in members(time_s=5.0) if not isinstance(member, ForestMember)
     )

@@ -108,7 +108,7 @@ ZOO: tuple[Place, ...] = (
 _USED = 0.85
 """Part of the time that is planned; the rest is for answering rows, and for slower machines."""
 
-_SECOND_CORE = 0.6
+_SECOND_CORE = 0.4
 """What each core after the first adds."""
 
 

@@ -59,9 +59,8 @@ class LightGBMMember(msgspec.Struct, frozen=True, kw_only=True):
 
     def cost_s(self, shape: Shape) -> float:
         """Seconds of one core for one fit."""
-        per_tree = (
-            3e-4 + 4e-9 * shape.n_rows * (shape.n_columns + 6) + 8e-7 * self.num_leaves * shape.n_columns
-        )
+        per_tree = 3e-4 + 3e-9 * shape.n_rows * (shape.n_columns + 6)
+        per_tree += 3e-7 * self.num_leaves * shape.n_columns
         return 0.05 + self.rounds * shape.n_outputs * per_tree
 
     def within(self, seconds: float, shape: Shape) -> LightGBMMember:
@@ -164,9 +163,10 @@ class XGBoostMember(msgspec.Struct, frozen=True, kw_only=True):
 
     def cost_s(self, shape: Shape) -> float:
         """Seconds of one core for one fit."""
-        level: float = 1e-4 + 8e-10 * shape.n_rows * (shape.n_columns + 8) * self.column_fraction**0.5
-        nodes: float = 4e-8 * min(2.0**self.max_depth, shape.n_rows / 20) * shape.n_columns
-        return 0.05 + self.rounds * shape.n_outputs * (self.max_depth * level + nodes)
+        level: float = 8e-5 + 5e-10 * shape.n_rows * (shape.n_columns + 8) * self.column_fraction**0.5
+        node = 2.5e-7 if self.vector_leaves and shape.n_outputs > 1 else 4e-8
+        nodes: float = node * min(2.0**self.max_depth, shape.n_rows / 20) * shape.n_columns
+        return 0.05 + self.rounds * (1e-3 + shape.n_outputs * (self.max_depth * level + nodes))
 
     def within(self, seconds: float, shape: Shape) -> XGBoostMember:
         """The same member in at most ``seconds`` of one core, if that is possible at all."""

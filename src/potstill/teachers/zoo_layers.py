@@ -35,10 +35,12 @@ class Dense(nn.Module):
     Takes ``(n, inputs)``, or ``(heads, n, inputs)`` for several heads, each with weights of its own.
     """
 
-    def __init__(self, inputs: int, outputs: int, heads: int, *, spread: float = 1.0) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, heads: int, draws: torch.Generator, *, spread: float = 1.0
+    ) -> None:
         super().__init__()
         lead = () if heads == 1 else (heads,)
-        self.weight = nn.Parameter(spread * torch.randn(*lead, inputs, outputs))
+        self.weight = nn.Parameter(spread * torch.randn(*lead, inputs, outputs, generator=draws))
         self.bias = nn.Parameter(torch.zeros(outputs) if heads == 1 else torch.zeros(heads, 1, outputs))
         self.gain = 1 / math.sqrt(max(inputs, 1))
 
@@ -51,14 +53,20 @@ class Periodic(nn.Module):
     """``(n, F)`` numbers to ``(n, 4F)``: each number, and three mixtures of cosines of it."""
 
     def __init__(
-        self, columns: int, frequencies: tuple[float, float], *, waves: int = 16, mixtures: int = 3
+        self,
+        columns: int,
+        frequencies: tuple[float, float],
+        draws: torch.Generator,
+        *,
+        waves: int = 16,
+        mixtures: int = 3,
     ) -> None:
         super().__init__()
         low, high = frequencies
         sigma = torch.logspace(math.log10(low), math.log10(high), waves)
-        self.frequency = nn.Parameter(2 * math.pi * sigma * torch.randn(columns, waves))
-        self.phase = nn.Parameter(math.pi * (2 * torch.rand(columns, waves) - 1))
-        self.weight = nn.Parameter(torch.randn(columns, waves, mixtures) / math.sqrt(waves))
+        self.frequency = nn.Parameter(2 * math.pi * sigma * torch.randn(columns, waves, generator=draws))
+        self.phase = nn.Parameter(math.pi * (2 * torch.rand(columns, waves, generator=draws) - 1))
+        self.weight = nn.Parameter(torch.randn(columns, waves, mixtures, generator=draws) / math.sqrt(waves))
         self.bias = nn.Parameter(torch.zeros(columns, mixtures))
         self.outputs = columns * (1 + mixtures)
 
@@ -127,26 +135,35 @@ class Layout:
 
 
 class Network(nn.Module):
-    """Embedded numbers and categories, hidden layers, logits ``(n, outputs)`` or ``(heads, n, outputs)``."""
+    """Embedded numbers and categories, hidden layers, logits ``(n, outputs)`` or ``(heads, n, outputs)``.
 
-    def __init__(self, layout: Layout) -> None:
+    All that is random comes from ``draws``, never from torch's own generator, so that networks can be trained
+    at the same time in several threads and are still the same.
+    """
+
+    def __init__(self, layout: Layout, draws: torch.Generator) -> None:
         super().__init__()
         self.numbers: Periodic | Binned | None = None
         width = 0
         if layout.columns:
             self.numbers = (
-                Binned(layout.edges) if layout.edges else Periodic(layout.columns, layout.frequencies)
+                Binned(layout.edges) if layout.edges else Periodic(layout.columns, layout.frequencies, draws)
             )
             width = self.numbers.outputs
-        self.categories = nn.ModuleList(nn.Embedding(c, min(8, c)) for c in layout.cardinalities)
+        self.categories = nn.ModuleList(
+            nn.Embedding(c, min(8, c), _weight=torch.randn(c, min(8, c), generator=draws))
+            for c in layout.cardinalities
+        )
         width += sum(min(8, c) for c in layout.cardinalities)
         self.scale = nn.Parameter(torch.ones(width))
         widths = [width] + [layout.width] * layout.depth
-        self.hidden = nn.ModuleList(Dense(a, b, layout.heads) for a, b in itertools.pairwise(widths))
-        self.out = Dense(layout.width, layout.outputs, layout.heads, spread=0.05)
-        self.heads, self.dropout = layout.heads, layout.dropout
+        self.hidden = nn.ModuleList(Dense(a, b, layout.heads, draws) for a, b in itertools.pairwise(widths))
+        self.out = Dense(layout.width, layout.outputs, layout.heads, draws, spread=0.05)
+        self.heads, self.dropout, self.draws = layout.heads, layout.dropout, draws
         # Drawing a fresh mask costs more than the layer it is for; a window of a long one costs nothing.
-        self.masks = (torch.rand(_MASK_POOL) >= layout.dropout).float() / (1 - layout.dropout)
+        self.masks = (torch.rand(_MASK_POOL, generator=draws) >= layout.dropout).float() / (
+            1 - layout.dropout
+        )
 
     def forward(self, numbers: Tensor, ids: Tensor) -> Tensor:
         parts = [] if self.numbers is None else [self.numbers(numbers)]
@@ -163,7 +180,7 @@ class Network(nn.Module):
 
     def _mask(self, values: Tensor) -> Tensor:
         size = values.numel()
-        first = int(torch.randint(0, len(self.masks) - size, ()))
+        first = int(torch.randint(0, len(self.masks) - size, (), generator=self.draws))
         return self.masks[first : first + size].view(values.shape)
 
 
@@ -215,7 +232,7 @@ def train(network: Network, rows: Rows, labels: Tensor, weight: Tensor, training
     step = 0
     for epoch in range(training.epochs):
         network.train()
-        order = torch.randperm(n)
+        order = torch.randperm(n, generator=network.draws)
         for first in range(0, n - batch + 1, batch):
             for group, rate in zip(optimiser.param_groups, rates, strict=True):
                 group["lr"] = rate * _schedule(step / steps)
@@ -248,16 +265,14 @@ def state(network: Network) -> dict[str, Tensor]:
 
 
 @contextmanager
-def seeded(seed: int, threads: int) -> Iterator[None]:
-    """Inside, torch draws from ``seed`` and uses ``threads`` cores; afterwards all is as it was."""
+def cores(threads: int) -> Iterator[None]:
+    """Inside, torch uses ``threads`` cores; afterwards as many as before."""
     before = torch.get_num_threads()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        torch.set_num_threads(threads)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(before)
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _optimiser(network: Network, training: Training) -> torch.optim.Optimizer:

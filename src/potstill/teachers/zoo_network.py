@@ -83,17 +83,17 @@ class NetworkMember(msgspec.Struct, frozen=True, kw_only=True):
 
         scaler = Scaler.fit(fold.table.numeric[fold.learn])
         rows = layers.Rows.of(scaler.scale(fold.table.numeric), fold.table.categorical)
-        with layers.seeded(seed, self.threads):
-            network = self._trained(fold, rows)
+        with layers.cores(self.threads):
+            network = self._trained(fold, rows, seed)
 
         def answer(table: Table) -> NDArray[Any]:
             asked = layers.Rows.of(scaler.scale(table.numeric), table.categorical)
-            with layers.seeded(seed, self.threads):
+            with layers.cores(self.threads):
                 return layers.answers(network, asked, probabilities=fold.n_classes > 0)
 
         return answer
 
-    def _trained(self, fold: Fold, rows: Rows) -> Network:
+    def _trained(self, fold: Fold, rows: Rows, seed: int) -> Network:
         """The network at its best epoch on the rows set aside, at its last where there are none."""
         import torch
 
@@ -115,7 +115,8 @@ class NetworkMember(msgspec.Struct, frozen=True, kw_only=True):
                 depth=self.depth,
                 heads=self.heads,
                 dropout=self.dropout,
-            )
+            ),
+            torch.Generator().manual_seed(seed),
         )
         training = layers.Training(
             epochs=self.epochs,
