@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import joblib
 import numpy as np
 
 from potstill.distillation.prepare import Part, Prepared
@@ -100,6 +100,7 @@ def teach(teachers: Any, prepared: Prepared, *, recipe: Recipe, seed: int, progr
             store=store,
             seed=seed,
             time_limit_s=recipe.teacher_time if teachers is None else None,
+            workers=joblib.cpu_count() if teachers is None else 1,
             progress=progress,
         )
     train = prepared.parts["train"]
@@ -128,7 +129,7 @@ def _members(teachers: Any, prepared: Prepared, recipe: Recipe) -> Sequence[Teac
             spec=prepared.encoder.spec,
             time_s=recipe.teacher_time,
             folds=int(prepared.folds.max()) + 1,
-            threads=os.cpu_count() or 1,
+            threads=joblib.cpu_count(),
         )
     sources = teachers if isinstance(teachers, (list, tuple)) else [teachers]
     if not sources:

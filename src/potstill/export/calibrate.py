@@ -56,7 +56,7 @@ def fit_temperature(logits: Floats, labels: Ints, weight: Doubles | Floats | Non
 
     def log_loss(inverse: float) -> float:
         partition = np.log(np.exp(inverse * shifted).sum(axis=1))
-        return float(share @ (partition - inverse * true)) + prior * np.log(inverse) ** 2
+        return float(share @ (partition - inverse * true) + prior * np.log(inverse) ** 2)
 
     found = minimize_scalar(
         log_loss, bounds=(1.0 / HIGHEST, 1.0 / LOWEST), method="bounded", options={"xatol": 1e-6}

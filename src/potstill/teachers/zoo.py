@@ -139,11 +139,11 @@ def default_members(
     rows = n_rows if folds < 2 else n_rows * (folds - 1) // folds
     outputs = task.n_outputs if task.n_outputs > 2 else 1
     shape = Shape(rows, len(spec.numeric), len(spec.categorical), outputs)
-    core_s = time_s * _USED * (1 + _SECOND_CORE * (threads - 1)) / max(folds, 1)
+    core_s = time_s * _USED * threads / max(folds, 1)
     many = outputs > 10
     wanted = [(place.share_many if many else place.share, place.member.cost_s(shape)) for place in ZOO]
     return [
-        msgspec.structs.replace(place.member.within(seconds, shape), threads=threads)
+        place.member.within(seconds, shape)
         for place, seconds in zip(ZOO, _divided(core_s, wanted), strict=True)
     ]
 

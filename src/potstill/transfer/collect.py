@@ -8,7 +8,8 @@ from statistics import median
 
 import numpy as np
 
-from potstill.errors import PotstillError, StoreError, UserError
+from potstill.errors import StoreError, UserError
+from potstill.transfer.crew import Shift, compute_ahead, said
 from potstill.transfer.fingerprint import digest, hash_dataset
 from potstill.transfer.member import Member, MemberCost, Plan
 from potstill.transfer.store import Job, Store
@@ -87,6 +88,7 @@ def collect(
     seed: int,
     time_limit_s: float | None = None,
     chunk_rows: int = 65_536,
+    workers: int = 1,
     progress: Progress | None = None,
 ) -> Collected:
     """Ask every member about every row, cross-fitting those that are not fitted yet.
@@ -114,6 +116,9 @@ def collect(
         counts as well, so a second run makes the same choice as the first.
     chunk_rows
         Rows asked at a time.
+    workers
+        Trainable members at work side by side, each in its own process on one core. The time limit is then
+        one of core seconds, ``time_limit_s`` for each worker.
     progress
         Told of each fold of each member.
 
@@ -129,9 +134,29 @@ def collect(
     queue = _members(members, plan)
     progress.start("asking the teachers", total=sum(len(member.models) for member in queue))
     gathering = _Gathering(plan, store, progress, n_members=len(queue), time_limit_s=time_limit_s)
+    if workers > 1 and len(queue) > 1 and all(member.trainable for member in queue):
+        _ahead(queue, gathering, store, workers=workers, time_limit_s=time_limit_s, progress=progress)
     for member in queue:
         gathering.visit(member)
     return gathering.result()
+
+
+def _ahead(
+    queue: Sequence[Member],
+    gathering: _Gathering,
+    store: Store,
+    *,
+    workers: int,
+    time_limit_s: float | None,
+    progress: Progress,
+) -> None:
+    """Let a crew complete the members; what it did not complete is left out, what it did is then there."""
+
+    def told(member: Member) -> None:
+        progress.advance(len(member.models), note=member.name)
+
+    limit_s = None if time_limit_s is None else time_limit_s * workers
+    gathering.crewed(compute_ahead(queue, store, workers=workers, limit_s=limit_s, told=told))
 
 
 def _plan(parts: Mapping[str, Dataset], folds: Ints, *, seed: int, chunk_rows: int) -> Plan:
@@ -181,6 +206,7 @@ class _Gathering:
         self._failures: list[Exception] = []
         self._reused = 0
         self._steps_left = 0
+        self._shift = Shift()
         self._notes: list[str] = []
         n_outputs = plan.parts["train"].task.n_outputs
         room = {part: (n_members, len(rows), n_outputs) for part, rows in plan.parts.items()}
@@ -191,9 +217,18 @@ class _Gathering:
     def _room(self, shape: tuple[int, ...]) -> Floats:
         return self._store.array(shape, in_memory_bytes=IN_MEMORY_BYTES)
 
+    def crewed(self, shift: Shift) -> None:
+        """A crew was at work: what it did not complete is left out, all else is in the store."""
+        self._shift = shift
+        self._failures += shift.failures
+        self._time_limit_s = None
+
     def visit(self, member: Member) -> None:
         """Complete one member, or note why not."""
         self._steps_left = len(member.models)
+        if member.name in self._shift.reasons:
+            self._leave_out(member, self._shift.reasons[member.name])
+            return
         expected = median(self._took_s) if self._took_s else 0.0
         if not self._affords(expected):
             self._leave_out(member, self._too_long())
@@ -205,10 +240,7 @@ class _Gathering:
                 raise
             except Exception as error:
                 self._failures.append(error)
-                said = (
-                    error.message if isinstance(error, PotstillError) else f"{type(error).__name__}: {error}"
-                )
-                reason = f"it failed: {said}"
+                reason = f"it failed: {said(error)}"
             if reason:
                 self._leave_out(member, reason)
                 return
@@ -223,14 +255,15 @@ class _Gathering:
             if not member.has(job, model):
                 member.compute(job, model)
                 computed = True
-            self._progress.advance(1, note=member.name)
+            if member.name not in self._shift.computed:
+                self._progress.advance(1, note=member.name)
             self._steps_left -= 1
             self._spent_s += member.seconds(job, model)
             to_come = len(member.models) - position - 1
             if to_come and not self._affords((self._spent_s - begun_s) / (position + 1) * to_come):
                 return self._too_long()
         self._took_s.append(self._spent_s - begun_s)
-        self._reused += not computed
+        self._reused += not computed and member.name not in self._shift.computed
         return ""
 
     def _affords(self, seconds: float) -> bool:
@@ -281,9 +314,10 @@ class _Gathering:
         first = self._failures[0]
         if isinstance(first, UserError) and self._n_asked == 1:
             raise first
-        said = first.message if isinstance(first, PotstillError) else f"{type(first).__name__}: {first}"
         which = "The only teacher" if self._n_asked == 1 else f"Each of the {self._n_asked} teachers"
         raise UserError(
-            f"{which} failed; the first said: {said}" if self._n_asked > 1 else f"{which} failed: {said}",
+            f"{which} failed; the first said: {said(first)}"
+            if self._n_asked > 1
+            else f"{which} failed: {said(first)}",
             hint="Fit and ask it by hand on these rows to see where.",
         ) from first
