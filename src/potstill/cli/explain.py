@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 def explain(train: Path, *, target: str, test: Path | None, recipe: Recipe, seed: int, as_json: bool) -> None:
     """Print the task, the columns and the splits of a run."""
-    from potstill.data import load_dataset, split
+    from potstill.data import load_dataset
+    from potstill.distillation.prepare import split_rows
 
     loaded = load_dataset(
         train,
@@ -29,13 +30,7 @@ def explain(train: Path, *, target: str, test: Path | None, recipe: Recipe, seed
         group=recipe.group,
         time=recipe.time,
     )
-    parts = split(
-        loaded.dataset,
-        test_fraction=recipe.test_fraction if test is None else 0.0,
-        valid_fraction=recipe.valid_fraction,
-        seed=seed,
-        time=loaded.time,
-    )
+    parts = split_rows(loaded, recipe, seed=seed, has_test=test is not None)
     rows = {"train": len(parts.train), "valid": len(parts.valid), "test": len(parts.test)}
     if test is not None:
         rows["test"] = len(load_dataset(test, like=loaded.dataset, weight=recipe.weight).dataset)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
+import joblib
 import msgspec
 import numpy as np
 
@@ -22,6 +23,9 @@ from potstill.students import STUDENTS
 from potstill.training.examples import LABELS_ONLY, RealTargets, Targets, make_examples
 from potstill.training.search import Assessment, Candidate, Found, Lesson, Search
 from potstill.types import Budget, Dataset, FittedStudent, Floats, Latency, Objective, Progress, Student
+
+MANY_EXAMPLES = 10_000
+"""From this many rows on, fits are worth a process each."""
 
 TIMING_ROWS = 200
 """Validation rows whose latency is measured, one at a time."""
@@ -51,6 +55,8 @@ def learn(
     """Search student and twin on the validation rows, then fit both again with these rows too."""
     train = prepared.parts["train"]
     scale = _scale(train)
+    device = chosen_device(recipe.device)
+    n_rows = sum(len(rows) for rows in taught.transfer.rows.values())
     tensors = {origin: prepared.tensors[part] for part, origin in ORIGINS.items() if part in prepared.tensors}
     lesson = Lesson(
         transfer=taught.transfer,
@@ -62,7 +68,8 @@ def learn(
         task=train.task,
         scale=scale,
         seed=seed,
-        device=chosen_device(recipe.device),
+        device=device,
+        workers=joblib.cpu_count() if device == "cpu" and n_rows >= MANY_EXAMPLES else 1,
     )
     search = Search(
         lesson,
@@ -74,10 +81,9 @@ def learn(
     families = [family() for family in STUDENTS.values()] if student is None else [student]
     found = search.run(families, kinds_of_target(taught, recipe), free_size=student is None)
     progress.start("fitting on all rows", 2)
-    refitted = search.refit(found.student)
-    progress.advance()
-    twin = refitted if found.student is found.twin else search.refit(found.twin)
-    progress.advance()
+    refitted, *others = search.refit([found.student, *([] if found.student is found.twin else [found.twin])])
+    twin = others[0] if others else refitted
+    progress.advance(2)
     return Learnt(
         student=refitted, twin=twin, found=found, scale=scale, notes=_over_budget(found.student, budget)
     )

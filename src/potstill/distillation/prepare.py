@@ -8,7 +8,16 @@ from typing import Any, Literal
 
 import numpy as np
 
-from potstill.data import content_hash, describe_schema, fold_ids, infer_schema, load_dataset, split
+from potstill.data import (
+    Loaded,
+    Split,
+    content_hash,
+    describe_schema,
+    fold_ids,
+    infer_schema,
+    load_dataset,
+    split,
+)
 from potstill.distillation.recipe import Recipe
 from potstill.errors import UserError
 from potstill.modalities import TabularEncoder
@@ -23,8 +32,13 @@ SYNTHETIC_ROWS = 40_000
 SYNTHETIC_PER_ROW = 10.0
 """Synthetic rows for each real one at most when the run decides by itself."""
 
-MANY_ROWS = 20_000
-"""From this many rows on, three folds replace five: each model still sees two thirds of plenty."""
+VALID_FRACTION, VALID_ROWS = 0.15, 5_000
+"""Rows to choose the student by when the recipe does not say: this share, at most so many."""
+
+
+def folds_for(n_rows: int) -> int:
+    """Folds of the cross-fitting when the recipe does not say: the more rows, the fewer are needed."""
+    return 5 if n_rows < 20_000 else 4 if n_rows < 100_000 else 3
 
 
 @dataclass(frozen=True)
@@ -86,13 +100,7 @@ def prepare(
         time=recipe.time,
     )
     notes = list(loaded.notes)
-    parts_index = split(
-        loaded.dataset,
-        test_fraction=recipe.test_fraction if test is None else 0.0,
-        valid_fraction=recipe.valid_fraction,
-        seed=seed,
-        time=loaded.time,
-    )
+    parts_index = split_rows(loaded, recipe, seed=seed, has_test=test is not None)
     whole = _schema_without(loaded.dataset, parts_index.test, recipe)
     parts: dict[Part, Dataset] = {
         "train": whole.take(parts_index.train),
@@ -115,9 +123,20 @@ def prepare(
         parts=parts,
         tensors={part: encoder.encode(dataset.rows) for part, dataset in parts.items()},
         encoder=encoder,
-        folds=fold_ids(parts["train"], recipe.folds or (3 if len(whole) >= MANY_ROWS else 5), seed),
+        folds=fold_ids(parts["train"], recipe.folds or folds_for(len(whole)), seed),
         data_hash=content_hash(loaded.dataset),
         notes=tuple(notes),
+    )
+
+
+def split_rows(loaded: Loaded, recipe: Recipe, *, seed: int, has_test: bool) -> Split:
+    """The rows to learn from, to choose by and to measure on; none of the last where a test set was given."""
+    return split(
+        loaded.dataset,
+        test_fraction=0.0 if has_test else recipe.test_fraction,
+        valid_fraction=recipe.valid_fraction or min(VALID_FRACTION, VALID_ROWS / len(loaded.dataset)),
+        seed=seed,
+        time=loaded.time,
     )
 
 

@@ -28,7 +28,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
         split.
     test_fraction, valid_fraction
         Shares of the labelled rows held out for the evaluation (when there is no test file; 0 for no
-        evaluation) and for choosing the student.
+        evaluation) and for choosing the student; None for the latter is 15 %, at most 5,000 rows.
     folds
         Folds of the cross-fitting; None decides by the number of rows.
     teacher_time
@@ -59,7 +59,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     group: str | None = None
     time: str | None = None
     test_fraction: float = 0.2
-    valid_fraction: float = 0.15
+    valid_fraction: float | None = None
     folds: int | None = None
     teacher_time: float = 150.0
     teacher_weights: str | None = None

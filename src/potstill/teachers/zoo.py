@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from typing import NamedTuple, TypeAlias
 
-import msgspec
-
 from potstill.teachers.zoo_boosted import CatBoostMember, LightGBMMember, XGBoostMember
 from potstill.teachers.zoo_forest import ForestMember
 from potstill.teachers.zoo_member import Shape

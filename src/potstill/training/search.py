@@ -3,7 +3,7 @@
 The search is a fixed, small plan rather than an open-ended one, so that a seed decides its result:
 
 1. every family at its own size, as a student and as a twin;
-2. the other kinds of target for the leading family;
+2. the other kinds of target for the families that are near the best;
 3. the leading student and the leading twin, each at other sizes.
 
 Every candidate is exported and measured by the caller's `assess`; one that breaks the budget is shrunk until
@@ -15,6 +15,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import final
+
+from joblib import Parallel, delayed
+from threadpoolctl import threadpool_limits
 
 from potstill.training.examples import LABELS_ONLY, Targets, make_examples
 from potstill.types import (
@@ -36,9 +39,13 @@ from potstill.types import (
 SIZES = (0.5, 2.0)
 """Sizes tried for the leading student and the leading twin, beside their own."""
 
+FAR = 1.15
+"""A family whose loss is this many times the best one's is not tried with more kinds of target."""
+
 SMALLEST_SIZE = 1 / 16
 """Below this size a family that still breaks the budget is given up."""
 
+SEARCH_ORIGINS: tuple[Origin, ...] = ("real", "unlabeled", "synthetic")
 REFIT_ORIGINS: tuple[Origin, ...] = ("real", "held_out", "unlabeled", "synthetic")
 
 
@@ -100,6 +107,8 @@ class Lesson:
         Encoded validation rows with labels.
     scale
         ``(scale, shift)`` of regression values; ``(1, 0)`` otherwise.
+    workers
+        Fits at work side by side, each in a process of its own.
     """
 
     transfer: TransferSet
@@ -110,22 +119,47 @@ class Lesson:
     scale: tuple[float, float] = (1.0, 0.0)
     seed: int = 0
     device: str = "cpu"
+    workers: int = 1
 
-    def examples(
-        self,
-        targets: Targets,
-        objective: Objective,
-        *,
-        origins: Sequence[Origin] = ("real", "unlabeled", "synthetic"),
-    ) -> Examples:
-        """The training examples under ``targets``."""
-        return make_examples(
-            self.transfer,
-            self.tensors,
-            targets,
-            temperature=objective.temperature,
-            origins=origins,
-            scale=self.scale,
+    def fit(self, fits: Sequence[_Fit]) -> list[tuple[FittedStudent, int]]:
+        """Fit each, side by side where there are workers; in the order given."""
+        if self.workers == 1 or len(fits) < 2:
+            return [_fitted(self, one) for one in fits]
+        answered = Parallel(n_jobs=self.workers, batch_size=1)(delayed(_fitted)(self, one) for one in fits)
+        return list(answered)
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """One fit to be done; without ``effort`` it stops early by the validation rows."""
+
+    student: Student
+    targets: Targets
+    objective: Objective
+    origins: tuple[Origin, ...]
+    effort: int | None = None
+
+
+def _fitted(lesson: Lesson, fit: _Fit) -> tuple[FittedStudent, int]:
+    """Do it on one core: where cores are few and shared, fits side by side are the faster."""
+    examples = make_examples(
+        lesson.transfer,
+        lesson.tensors,
+        fit.targets,
+        temperature=fit.objective.temperature,
+        origins=fit.origins,
+        scale=lesson.scale,
+    )
+    with threadpool_limits(limits=1):
+        return fit.student.fit(
+            examples,
+            lesson.valid if fit.effort is None else None,
+            spec=lesson.spec,
+            task=lesson.task,
+            objective=fit.objective,
+            seed=lesson.seed,
+            effort=fit.effort,
+            device=lesson.device,
         )
 
 
@@ -172,76 +206,71 @@ class Search:
         families
             Parts to try; each as a student and as a twin.
         targets
-            Kinds of target to try; every family gets the first, the leading family the others too.
+            Kinds of target to try; every family gets the first, those near the best the others too.
         free_size
             Whether the size of a family may be changed; False takes the parts as they are.
         """
         self._sizes = SIZES if free_size else ()
-        fits = 2 * len(families) + len(targets) - 1 + 2 * len(self._sizes)
+        fits = (1 + len(targets)) * len(families) + 2 * len(self._sizes)
         self._progress.start("searching the student", fits)
-        for family in families:
-            self._try(family, LABELS_ONLY)
-            self._try(family, targets[0])
-        leader = self._best(twin=False)
-        for other in targets[1:]:
-            self._try(leader.student, other)
-        for twin in (False, True):
-            best = self._best(twin=twin)
-            for size in self._sizes:
-                self._try(best.student.resized(best.student.size * size), best.targets)
+        self._try([(family, told) for family in families for told in (LABELS_ONLY, targets[0])])
+        near = [family for family in families if self._is_near(family)]
+        self._try([(family, other) for other in targets[1:] for family in near])
+        leaders = [self._best(twin=False), self._best(twin=True)]
+        self._try(
+            [
+                (best.student.resized(best.student.size * size), best.targets)
+                for size in self._sizes
+                for best in leaders
+            ]
+        )
         twin_found = self._best(twin=True)
         distilled = self._best(twin=False)
         student = min((twin_found, distilled), key=_order)
         return Found(student=student, twin=twin_found, candidates=tuple(self._tried))
 
-    def refit(self, candidate: Candidate) -> Candidate:
-        """``candidate`` fitted again with the held-out rows too, for as long as was best."""
-        lesson = self._lesson
-        examples = lesson.examples(candidate.targets, candidate.objective, origins=REFIT_ORIGINS)
-        fitted, effort = candidate.student.fit(
-            examples,
-            None,
-            spec=lesson.spec,
-            task=lesson.task,
-            objective=candidate.objective,
-            seed=lesson.seed,
-            effort=candidate.effort,
-            device=lesson.device,
-        )
-        return replace(candidate, fitted=fitted, effort=effort)
+    def refit(self, candidates: Sequence[Candidate]) -> list[Candidate]:
+        """The candidates fitted again with the held-out rows too, for as long as was best."""
+        fits = [
+            _Fit(one.student, one.targets, one.objective, REFIT_ORIGINS, effort=one.effort)
+            for one in candidates
+        ]
+        return [
+            replace(one, fitted=fitted, effort=effort)
+            for one, (fitted, effort) in zip(candidates, self._lesson.fit(fits), strict=True)
+        ]
 
-    def _try(self, student: Student, targets: Targets) -> None:
-        """Fit and measure ``student``; while it breaks the budget, do so at half the size."""
-        for part in _shrinking(student) if self._sizes else (student,):
-            if any(seen.student == part and seen.targets == targets for seen in self._tried):
-                break
-            candidate = self._fit(part, targets)
-            self._tried.append(candidate)
-            if candidate.fits_budget:
-                break
-        self._progress.advance(1, note=f"{student.name} {_told(targets)}")
+    def _try(self, trials: Sequence[tuple[Student, Targets]]) -> None:
+        """Fit and measure each; those that break the budget again at half the size, until they fit."""
+        waiting = [
+            (_shrinking(student) if self._sizes else iter((student,)), told) for student, told in trials
+        ]
+        while waiting:
+            now = [
+                (part, told, smaller)
+                for smaller, told in waiting
+                if (part := next(smaller, None)) is not None and not self._was_tried(part, told)
+            ]
+            fits = [_Fit(part, told, self._objective, SEARCH_ORIGINS) for part, told, _ in now]
+            waiting = []
+            for (part, told, smaller), (fitted, effort) in zip(now, self._lesson.fit(fits), strict=True):
+                assessment = self._assess(fitted)
+                fits_budget = within(self._budget, assessment)
+                self._tried.append(
+                    Candidate(part, told, self._objective, fitted, effort, assessment, fits_budget)
+                )
+                self._progress.advance(1, note=f"{part.name} {_told(told)}")
+                if not fits_budget:
+                    waiting.append((smaller, told))
 
-    def _fit(self, student: Student, targets: Targets) -> Candidate:
-        lesson = self._lesson
-        fitted, effort = student.fit(
-            lesson.examples(targets, self._objective),
-            lesson.valid,
-            spec=lesson.spec,
-            task=lesson.task,
-            objective=self._objective,
-            seed=lesson.seed,
-            device=lesson.device,
-        )
-        assessment = self._assess(fitted)
-        return Candidate(
-            student=student,
-            targets=targets,
-            objective=self._objective,
-            fitted=fitted,
-            effort=effort,
-            assessment=assessment,
-            fits_budget=within(self._budget, assessment),
-        )
+    def _was_tried(self, student: Student, targets: Targets) -> bool:
+        return any(seen.student == student and seen.targets == targets for seen in self._tried)
+
+    def _is_near(self, family: Student) -> bool:
+        """Whether the family's best so far is at most `FAR` times the best of all."""
+        best = min(self._tried, key=_order).assessment.loss
+        own = min((seen for seen in self._tried if seen.student.name == family.name), key=_order)
+        return own.assessment.loss <= FAR * best
 
     def _best(self, *, twin: bool) -> Candidate:
         return min((seen for seen in self._tried if seen.is_twin == twin), key=_order)

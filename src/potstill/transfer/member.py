@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
+import cloudpickle
 import numpy as np
 
 from potstill.transfer.ask import ask, ask_out_of_fold, measure_latency
@@ -145,8 +148,9 @@ class Member:
         seconds = _LATENCY_SECONDS / len(self.models)
         latency = measure_latency(teacher, self.plan.parts["train"], seconds=seconds)
         facts = {"fit_seconds": fit_seconds, "latency_us_p50": latency.p50, "latency_us_p99": latency.p99}
-        if isinstance(teacher, SizedTeacher):
-            facts["size_bytes"] = float(teacher.size_bytes)
+        size_bytes = teacher.size_bytes if isinstance(teacher, SizedTeacher) else pickled_size(teacher)
+        if size_bytes is not None:
+            facts["size_bytes"] = float(size_bytes)
         return facts
 
     def read(self, job: Job, part: str, out: Floats) -> None:
@@ -209,7 +213,7 @@ class MemberCost:
     batch_seconds_per_row, batch_cpu_seconds_per_row
         Wall-clock and processor seconds a row, answering many at once.
     size_bytes
-        Size of the models; None where a model does not know it.
+        Size of the models, pickled where a model does not know it; None where it cannot be.
     """
 
     latency: Latency
@@ -220,6 +224,30 @@ class MemberCost:
 
 
 _OUT_OF_FOLD = "_out_of_fold"
+
+
+class _Scale(io.RawIOBase):
+    """A file that keeps nothing but its length."""
+
+    n_bytes = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any, /) -> int:
+        length = memoryview(data).nbytes
+        self.n_bytes += length
+        return length
+
+
+def pickled_size(teacher: Teacher) -> int | None:
+    """Bytes of a pickled teacher, without keeping it; None for what cannot be pickled."""
+    scale = _Scale()
+    try:
+        cloudpickle.dump(teacher, scale)
+    except Exception:  # each library refuses in its own way
+        return None
+    return scale.n_bytes
 
 
 def _put(job: Job, name: str, dataset: Dataset, answers: Iterator[Floats]) -> None:
