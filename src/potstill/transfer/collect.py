@@ -255,7 +255,7 @@ class _Gathering:
             if not member.has(job, model):
                 member.compute(job, model)
                 computed = True
-            if member.name not in self._shift.computed:
+            if member.name not in self._shift.worked_on:
                 self._progress.advance(1, note=member.name)
             self._steps_left -= 1
             self._spent_s += member.seconds(job, model)
@@ -263,7 +263,7 @@ class _Gathering:
             if to_come and not self._affords((self._spent_s - begun_s) / (position + 1) * to_come):
                 return self._too_long()
         self._took_s.append(self._spent_s - begun_s)
-        self._reused += not computed and member.name not in self._shift.computed
+        self._reused += not computed and member.name not in self._shift.worked_on
         return ""
 
     def _affords(self, seconds: float) -> bool:
@@ -276,7 +276,8 @@ class _Gathering:
 
     def _leave_out(self, member: Member, reason: str) -> None:
         self._note(f"left out the member {member.name}: {reason}")
-        self._progress.advance(self._steps_left)
+        if member.name not in self._shift.worked_on:
+            self._progress.advance(self._steps_left)
 
     def _note(self, message: str) -> None:
         self._notes.append(message)

@@ -7,18 +7,20 @@ other at every step stand still when one of them is not scheduled. Whole members
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
-from typing import Any
 
-from joblib import Parallel, delayed
+from joblib.externals.loky import get_reusable_executor
 from threadpoolctl import threadpool_limits
 
 from potstill.errors import PotstillError, StoreError
 from potstill.transfer.member import Member
 from potstill.transfer.store import Store
+
+_ONE_CORE = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL")}
 
 
 @dataclass
@@ -60,15 +62,25 @@ class Shift:
     ----------
     reasons
         Name of each member that is not complete to the reason why.
-    computed
-        Names of the members it completed; the others were complete before.
+    worked_on
+        Names of the members it completed or failed at; the others were complete before, or not begun.
     failures
         Errors of the members that failed.
     """
 
     reasons: dict[str, str] = field(default_factory=dict)
-    computed: set[str] = field(default_factory=set)
+    worked_on: set[str] = field(default_factory=set)
     failures: list[Exception] = field(default_factory=list)
+
+    def ended(self, name: str, failure: Exception | None) -> None:
+        """Note how a member ended."""
+        if isinstance(failure, StoreError):
+            raise failure
+        self.worked_on.add(name)
+        self.reasons.pop(name)
+        if failure is not None:
+            self.reasons[name] = f"it failed: {said(failure)}"
+            self.failures.append(failure)
 
 
 def compute_ahead(
@@ -108,27 +120,26 @@ def compute_ahead(
             hours.done(member.name, seconds)
             shift.reasons.pop(member.name)
 
-    def waiting() -> Iterator[Any]:
-        for name in list(shift.reasons):
-            if not hours.affords_another():
-                return
-            hours.begun[name] = time.perf_counter()
-            yield delayed(_complete)(by_name[name], store.root)
-
-    side_by_side = Parallel(
-        n_jobs=workers, return_as="generator_unordered", pre_dispatch=workers, batch_size=1
-    )
-    for name, seconds, failure in side_by_side(waiting()):
-        if isinstance(failure, StoreError):
-            raise failure
-        hours.done(name, seconds)
-        shift.reasons.pop(name)
-        if failure is None:
-            shift.computed.add(name)
-        else:
-            shift.reasons[name] = f"it failed: {said(failure)}"
-            shift.failures.append(failure)
-        told(by_name[name])
+    waiting = list(shift.reasons)
+    at_work: dict[Future[tuple[str, float, Exception | None]], str] = {}
+    executor = get_reusable_executor(max_workers=workers, env=_ONE_CORE)
+    try:
+        while True:
+            while waiting and len(at_work) < workers and hours.affords_another():
+                name = waiting.pop(0)
+                hours.begun[name] = time.perf_counter()
+                at_work[executor.submit(_complete, by_name[name], store.root)] = name
+            if not at_work:
+                break
+            for future in wait(at_work, return_when=FIRST_COMPLETED).done:
+                name, seconds, failure = future.result()
+                del at_work[future]
+                hours.done(name, seconds)
+                shift.ended(name, failure)
+                told(by_name[name])
+    except BaseException:
+        executor.shutdown(kill_workers=True)
+        raise
     return shift
 
 
