@@ -6,7 +6,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import narwhals as nw
+import numpy as np
+import pyarrow as pa
 import pytest
+
+from potstill.errors import UserError
+from potstill.transfer import Store, collect
+from potstill.transfer.member import PIECE_ROWS
+from potstill.types import Column, Dataset, Floats, Schema, Task
 
 PROGRAM = Path(__file__).with_name("interruptible.py")
 
@@ -84,3 +92,35 @@ def test_collect_file_after_kill_gives_the_same_bytes_and_asks_only_what_was_not
 
     again, calls = run_whole("file", killed)
     assert (again, calls) == (expected, "")
+
+
+class Expensive:
+    """A fitted teacher that counts the rows it is asked for and breaks down after some of them."""
+
+    name = "expensive"
+    fingerprint = "expensive"
+
+    def __init__(self, breaks_after: float) -> None:
+        self.asked: list[int] = []
+        self.breaks_after = breaks_after
+
+    def predict(self, dataset: Dataset) -> Floats:
+        if sum(self.asked) >= self.breaks_after:
+            raise ConnectionError("the line is dead")
+        self.asked.append(len(dataset))
+        share = dataset.rows["x"].to_numpy() / 1e6
+        return np.column_stack([share, 1 - share]).astype(np.float32)
+
+
+def test_a_teacher_that_breaks_down_is_not_asked_twice(tmp_path: Path) -> None:
+    n = 3 * PIECE_ROWS + 10
+    rows = nw.from_native(pa.table({"x": np.arange(n, dtype=np.float64)}), eager_only=True)
+    schema = Schema((Column("x", "numeric"),))
+    train = Dataset(rows, Task("binary", "y", (0, 1)), schema, labels=np.arange(n) % 2)
+    arguments = {"folds": np.zeros(n, dtype=np.int64), "store": Store(tmp_path), "seed": 0}
+    with pytest.raises(UserError, match="the line is dead"):
+        collect([Expensive(2 * PIECE_ROWS)], {"train": train}, **arguments)
+    again = Expensive(np.inf)
+    collected = collect([again], {"train": train}, **arguments)
+    assert [size for size in again.asked if size > 1] == [PIECE_ROWS, 10]
+    np.testing.assert_allclose(collected.answers["train"][0, :, 0], np.arange(n) / 1e6, rtol=1e-6)

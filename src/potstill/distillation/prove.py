@@ -255,12 +255,18 @@ def _candidates(learnt: Learnt) -> tuple[CandidateFacts, ...]:
 
 
 def describe_candidate(candidate: Candidate) -> str:
-    """Family, size and what it was told, in a few words: ``mlp ×2, half label, out of fold``."""
-    size = f"{candidate.student.name} ×{candidate.student.size:g}"
+    """Family, size and what it was told, in a few words: ``mlp ×2, 0.5 label, out of fold, synthetic``."""
+    targets = candidate.targets
+    words = [f"{candidate.student.name} ×{candidate.student.size:g}"]
     if candidate.is_twin:
-        return f"{size}, labels only"
-    told = _told(candidate)
-    return f"{size}, {', '.join(f'{word} {value}' for word, value in told.items())}"
+        return f"{words[0]}, labels alone"
+    words.append(f"{targets.hard_label_weight:g} label")
+    if targets.hard_label_weight < 1.0:
+        words.append(targets.real.replace("_", " "))
+    words.append("synthetic" if targets.synthetic else "no synthetic")
+    if candidate.objective.temperature != 1.0:
+        words.append(f"T {candidate.objective.temperature:g}")
+    return ", ".join(words)
 
 
 def _told(candidate: Candidate) -> dict[str, str]:

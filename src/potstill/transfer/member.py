@@ -26,6 +26,9 @@ from potstill.types import (
     Trainable,
 )
 
+PIECE_ROWS = 4_096
+"""Rows that a teacher which came fitted answers between two saves."""
+
 _LATENCY_SECONDS = 1.0
 _HASH_LETTERS = 16
 
@@ -57,6 +60,20 @@ class Plan:
     @property
     def fold_ids(self) -> list[int]:
         return [int(fold) for fold in np.unique(self.folds)]
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Some rows of a part, and the name of the shard with a model's answers to them."""
+
+    shard: str
+    rows: slice
+
+    def of(self, dataset: Dataset) -> Dataset:
+        """These rows of the part."""
+        if self.rows == slice(0, len(dataset)):
+            return dataset
+        return dataset.take(np.arange(self.rows.start, self.rows.stop))
 
 
 @dataclass(frozen=True)
@@ -101,15 +118,23 @@ class Member:
         kind = f"{len(self.models)} fold models of" if self.trainable else "the fitted teacher"
         return f"the answers of {kind} {self.name}"
 
-    def shard(self, model: int, part: str) -> str:
-        """Name of the shard with one model's answers to one part."""
-        return f"{part}-{model}-{self.plan.hashes[part.removesuffix(_OUT_OF_FOLD)][:_HASH_LETTERS]}"
+    def pieces(self, model: int, part: str) -> list[Piece]:
+        """One model's answers to a part: one shard for a fold model, several for a teacher that came fitted.
+
+        Such a teacher may be slow, far away or paid for: what it has answered is asked only once.
+        """
+        name = f"{part}-{model}-{self.plan.hashes[part.removesuffix(_OUT_OF_FOLD)][:_HASH_LETTERS]}"
+        n_rows = len(self.plan.parts[part.removesuffix(_OUT_OF_FOLD)])
+        if self.trainable or n_rows <= PIECE_ROWS:
+            return [Piece(name, slice(0, n_rows))]
+        starts = range(0, n_rows, PIECE_ROWS)
+        return [Piece(f"{name}-{start}", slice(start, min(start + PIECE_ROWS, n_rows))) for start in starts]
 
     def shards(self, model: int) -> list[str]:
-        names = [self.shard(model, part) for part in self.plan.parts]
+        parts = list(self.plan.parts)
         if isinstance(self.source, OutOfFoldTeacher):
-            names.append(self.shard(model, "train" + _OUT_OF_FOLD))
-        return names
+            parts.append("train" + _OUT_OF_FOLD)
+        return [piece.shard for part in parts for piece in self.pieces(model, part)]
 
     def has(self, job: Job, model: int) -> bool:
         """Whether all of one model's answers are in the job."""
@@ -126,15 +151,18 @@ class Member:
         teacher = self._model(model)
         fit_seconds = time.perf_counter() - begin
         for part, dataset in self.plan.parts.items():
-            name = self.shard(model, part)
-            if not job.has(name):
-                _put(job, name, dataset, ask(teacher, dataset, chunk_rows=self.plan.chunk_rows))
+            for piece in self.pieces(model, part):
+                if not job.has(piece.shard):
+                    rows = piece.of(dataset)
+                    _put(job, piece.shard, rows, ask(teacher, rows, chunk_rows=self.plan.chunk_rows))
         if isinstance(teacher, OutOfFoldTeacher) and not self.trainable:
             train = self.plan.parts["train"]
-            answers = ask_out_of_fold(
-                teacher.predict_out_of_fold, self.name, train, chunk_rows=self.plan.chunk_rows
-            )
-            _put(job, self.shard(model, "train" + _OUT_OF_FOLD), train, answers)
+            for piece in self.pieces(model, "train" + _OUT_OF_FOLD):
+                rows = piece.of(train)
+                answers = ask_out_of_fold(
+                    teacher.predict_out_of_fold, self.name, rows, chunk_rows=self.plan.chunk_rows
+                )
+                _put(job, piece.shard, rows, answers)
         job.record(str(model), self._measure(teacher, fit_seconds))
 
     def _model(self, model: int) -> Teacher:
@@ -157,7 +185,7 @@ class Member:
         """Write the mean of the models' answers to a part into ``out`` ``(n, K)``."""
         out[...] = 0.0
         for model in self.models:
-            for rows, answers in _placed(job, self.shard(model, part)):
+            for rows, answers in self._answers(job, model, part):
                 out[rows] += answers
         out /= len(self.models)
 
@@ -169,17 +197,24 @@ class Member:
         if self.trainable:
             for model in self.models:
                 held_out = self.plan.folds == model
-                for rows, answers in _placed(job, self.shard(model, "train")):
+                for rows, answers in self._answers(job, model, "train"):
                     chosen = held_out[rows]
                     out[rows][chosen] = answers[chosen]
             return np.ones(len(out), dtype=np.bool_)
         self.read(job, "train", out)
         excluded = np.zeros(len(out), dtype=np.bool_)
         if isinstance(self.source, OutOfFoldTeacher):
-            for rows, answers in _placed(job, self.shard(0, "train" + _OUT_OF_FOLD)):
+            for rows, answers in self._answers(job, 0, "train" + _OUT_OF_FOLD):
                 excluded[rows] = ~np.isnan(answers[:, 0])
                 out[rows][excluded[rows]] = answers[excluded[rows]]
         return excluded
+
+    def _answers(self, job: Job, model: int, part: str) -> Iterator[tuple[slice, Floats]]:
+        for piece in self.pieces(model, part):
+            start = piece.rows.start
+            for answers in job.batches(piece.shard):
+                yield slice(start, start + len(answers)), answers
+                start += len(answers)
 
     def cost(self, job: Job) -> MemberCost:
         """What its models took and take, summed over them."""
@@ -267,10 +302,3 @@ def _timed(landing: Landing) -> Iterator[None]:
     yield
     landing.facts["seconds"] = time.perf_counter() - wall
     landing.facts["cpu_seconds"] = time.process_time() - cpu
-
-
-def _placed(job: Job, name: str) -> Iterator[tuple[slice, Floats]]:
-    start = 0
-    for answers in job.batches(name):
-        yield slice(start, start + len(answers)), answers
-        start += len(answers)
