@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from potstill.graph import GraphBuilder
-from potstill.students.category_codes import CategoryCodes, fit_category_codes
+from potstill.modalities.category_codes import CategoryCodes, fit_category_codes
 from potstill.types import Examples, FeatureSpec, Floats, Tensors
 
 

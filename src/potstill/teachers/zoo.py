@@ -36,14 +36,25 @@ class Place(NamedTuple):
 
 ZOO: tuple[Place, ...] = (
     Place(
-        LightGBMMember(name="lightgbm", learning_rate=0.05, feature_fraction=0.7, bagging_fraction=0.9),
+        LightGBMMember(
+            name="lightgbm",
+            learning_rate=0.03,
+            num_leaves=24,
+            l2=0.1,
+            feature_fraction=0.4,
+            categories="means",
+        ),
         1.0,
         1.0,
     ),
     Place(NetworkMember(name="network-periodic", numbers="periodic"), 2.0, 6.0),
     Place(CatBoostMember(name="catboost", depth=6), 2.5, 0.3),
     Place(ForestMember(name="extra-trees", extra=True), 0.5, 0.6),
-    Place(XGBoostMember(name="xgboost", max_depth=6, column_fraction=0.6, row_fraction=0.8), 1.0, 1.0),
+    Place(
+        XGBoostMember(name="xgboost", max_depth=6, column_fraction=0.6, row_fraction=0.8, categories="means"),
+        1.0,
+        1.0,
+    ),
     Place(
         NetworkMember(
             name="network-binned", numbers="binned", learning_rate=0.025, dropout=0.2, weight_decay=0.03
@@ -80,11 +91,11 @@ ZOO: tuple[Place, ...] = (
     Place(
         LightGBMMember(
             name="lightgbm-deep",
-            learning_rate=0.06,
-            num_leaves=127,
-            feature_fraction=0.7,
+            learning_rate=0.04,
+            num_leaves=63,
+            feature_fraction=0.4,
             bagging_fraction=0.9,
-            categories="ranked",
+            categories="native",
         ),
         1.0,
         0.7,
@@ -106,9 +117,6 @@ ZOO: tuple[Place, ...] = (
 _USED = 0.85
 """Part of the time that is planned; the rest is for answering rows, and for slower machines."""
 
-_SECOND_CORE = 0.4
-"""What each core after the first adds."""
-
 
 def default_members(
     task: Task, *, n_rows: int, spec: FeatureSpec, time_s: float, folds: int, threads: int
@@ -128,7 +136,7 @@ def default_members(
     folds
         Fits of each member, each on ``(folds - 1) / folds`` of the rows (on all of them if 1).
     threads
-        Cores to use.
+        Cores there are; each fit uses one, and as many members as cores are at work side by side.
 
     Returns
     -------

@@ -7,22 +7,28 @@ but it is the same ensemble: nothing here looks at a clock.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal, TypeVar
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from potstill.teachers.zoo_coding import coded
 from potstill.teachers.zoo_encoding import Table
 from potstill.teachers.zoo_member import Answer, Fold, Shape, fingerprint, fit_member
-from potstill.types import Dataset, Ints, Teacher
+from potstill.types import Dataset, Floats, Ints, Teacher
 
 _NO_CHECK_ROUNDS = 100
 """Rounds of boosting when there are too few rows to stop early on."""
 
 
+_COLUMNS_A_TREE = 8
+"""A tree gets at least this many columns, where there are so many: fewer cannot interact."""
+
+
 class LightGBMMember(msgspec.Struct, frozen=True, kw_only=True):
-    """Boosted leaf-wise trees; categories are native or ranked.
+    """Boosted leaf-wise trees; categories are native, ranked or means.
 
     Parameters
     ----------
@@ -31,10 +37,11 @@ class LightGBMMember(msgspec.Struct, frozen=True, kw_only=True):
     rounds, learning_rate
         With all the time in the world; `within` takes fewer and larger steps.
     num_leaves, min_rows, feature_fraction, bagging_fraction, l2, extra_trees
-        LightGBM's ``num_leaves``, ``min_data_in_leaf``, ``feature_fraction_bynode``, ``bagging_fraction``,
+        LightGBM's ``num_leaves``, ``min_data_in_leaf``, ``feature_fraction``, ``bagging_fraction``,
         ``lambda_l2``, ``extra_trees``.
     categories
         ``native``: LightGBM's own splits over sets of levels. ``ranked``: numbers in their natural order.
+        ``means``: indicators and target means, see `potstill.teachers.zoo_coding`.
     threads
         Cores to use.
     """
@@ -48,7 +55,7 @@ class LightGBMMember(msgspec.Struct, frozen=True, kw_only=True):
     bagging_fraction: float = 1.0
     l2: float = 1.0
     extra_trees: bool = False
-    categories: Literal["native", "ranked"] = "native"
+    categories: Literal["native", "ranked", "means"] = "native"
     threads: int = 1
 
     @property
@@ -75,7 +82,7 @@ class LightGBMMember(msgspec.Struct, frozen=True, kw_only=True):
         import lightgbm
 
         native = self.categories == "native"
-        features = fold.table.native if native else fold.table.ranked
+        rows_of, features = _features(self.categories, fold, seed=seed)
         first = fold.table.numeric.shape[1]
         options = {"categorical_feature": list(range(first, features.shape[1])) if native else []}
 
@@ -93,7 +100,7 @@ class LightGBMMember(msgspec.Struct, frozen=True, kw_only=True):
         checks = [part(fold.check, learn)] if len(fold.check) else []
         rounds = self.rounds if checks else min(self.rounds, _NO_CHECK_ROUNDS)
         booster = lightgbm.train(
-            self._params(fold, seed),
+            self._params(fold, seed, features.shape[1]),
             learn,
             rounds,
             valid_sets=checks,
@@ -101,12 +108,11 @@ class LightGBMMember(msgspec.Struct, frozen=True, kw_only=True):
         )
 
         def answer(table: Table) -> NDArray[Any]:
-            rows = table.native if native else table.ranked
-            return np.asarray(booster.predict(rows, num_threads=self.threads))
+            return np.asarray(booster.predict(rows_of(table), num_threads=self.threads))
 
         return answer
 
-    def _params(self, fold: Fold, seed: int) -> dict[str, Any]:
+    def _params(self, fold: Fold, seed: int, n_columns: int) -> dict[str, Any]:
         several = fold.n_classes > 2
         return {
             "objective": "multiclass" if several else "binary" if fold.n_classes else "regression",
@@ -114,10 +120,10 @@ class LightGBMMember(msgspec.Struct, frozen=True, kw_only=True):
             "learning_rate": self.learning_rate,
             "num_leaves": self.num_leaves,
             "min_data_in_leaf": _least_rows(self.min_rows, fold),
-            "feature_fraction_bynode": self.feature_fraction,
+            "feature_fraction": _column_share(self.feature_fraction, n_columns),
             "bagging_fraction": self.bagging_fraction,
             "bagging_freq": int(self.bagging_fraction < 1),
-            "lambda_l2": self.l2,
+            "lambda_l2": max(self.l2, 1.0) if several else self.l2,
             "extra_trees": self.extra_trees,
             "seed": seed,
             "deterministic": True,
@@ -140,6 +146,8 @@ class XGBoostMember(msgspec.Struct, frozen=True, kw_only=True):
         XGBoost's ``max_depth``, ``min_child_weight``, ``colsample_bynode``, ``subsample``, ``reg_lambda``.
     vector_leaves
         One tree a round for all classes instead of one a class; answers many classes much faster.
+    categories
+        As in `LightGBMMember`.
     threads
         Cores to use.
     """
@@ -153,6 +161,7 @@ class XGBoostMember(msgspec.Struct, frozen=True, kw_only=True):
     row_fraction: float = 1.0
     l2: float = 1.0
     vector_leaves: bool = False
+    categories: Literal["ranked", "means"] = "ranked"
     threads: int = 1
 
     @property
@@ -179,7 +188,7 @@ class XGBoostMember(msgspec.Struct, frozen=True, kw_only=True):
     def learn(self, fold: Fold, *, seed: int) -> Answer:
         import xgboost
 
-        features = fold.table.ranked
+        rows_of, features = _features(self.categories, fold, seed=seed)
 
         def part(index: Ints, reference: Any = None) -> Any:
             return xgboost.QuantileDMatrix(
@@ -204,7 +213,7 @@ class XGBoostMember(msgspec.Struct, frozen=True, kw_only=True):
         used = (0, booster.best_iteration + 1 if checks else rounds)
 
         def answer(table: Table) -> NDArray[Any]:
-            return np.asarray(booster.inplace_predict(table.ranked, iteration_range=used))
+            return np.asarray(booster.inplace_predict(rows_of(table), iteration_range=used))
 
         return answer
 
@@ -371,3 +380,20 @@ def _patience(rounds: int) -> int:
 
 def _least_rows(wanted: int, fold: Fold) -> int:
     return max(2, min(wanted, len(fold.learn) // 40))
+
+
+def _column_share(least: float, n_columns: int) -> float:
+    """Share of the columns a tree may use: few of many, nearly all of few."""
+    return max(least, min(0.9, _COLUMNS_A_TREE / max(n_columns, 1)))
+
+
+def _features(
+    categories: Literal["native", "ranked", "means"], fold: Fold, *, seed: int
+) -> tuple[Callable[[Table], Floats], Floats]:
+    """How rows become features, and those of the fold's own rows."""
+    if categories == "means" and fold.table.ranks:
+        coding, features = coded(fold, seed=seed)
+        return coding.features, features
+    if categories == "native":
+        return (lambda table: table.native), fold.table.native
+    return (lambda table: table.ranked), fold.table.ranked
