@@ -19,6 +19,7 @@ from sklearn.preprocessing import StandardScaler
 import potstill
 from potstill import Budget, Recipe, Result, UserError
 from potstill.students import GBDT, MLP
+from potstill.teachers.zoo import ZOO
 
 TREES = GBDT(rounds=40, min_data_in_leaf=5)
 
@@ -225,3 +226,17 @@ def test_no_test_rows_no_scores() -> None:
         "hint: Give a test set, or a test_fraction above 0."
     )
     assert not Path("never.html").exists()
+
+
+def test_default_ensemble_and_search_side_by_side(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("potstill.distillation.learn.MANY_EXAMPLES", 0)
+    run = potstill.distill(
+        cancer(),
+        student=TREES,
+        recipe=Recipe(cache=str(tmp_path), folds=2, teacher_time=1.0, synthetic=1.0, hard_label_weight=0.5),
+    )
+    told = run.to_dict()
+    assert told["teacher"]["accuracy"] > 0.9
+    assert told["student"]["accuracy"] > 0.9
+    assert told["teacher"]["size_bytes"] > 0
+    assert set(run.card.lineage.members) <= {place.member.name for place in ZOO}

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from onnx import TensorProto
 
 from potstill.graph import GraphBuilder
+from potstill.modalities.category_codes import fit_category_codes
 from potstill.objectives import DIST, DKD, JSD, KD, LogitMSE, blended
 from potstill.students import GBDT
 from potstill.students.boosting_loss import autograd_gradients, boosting_loss, kd_gradients
-from potstill.modalities.category_codes import fit_category_codes
 from potstill.students.forest import round_down
 from potstill.students.gbdt import FittedGBDT
 from potstill.students.targets import blended_targets

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
-from joblib.externals.loky import get_reusable_executor
+from joblib.externals.loky import ProcessPoolExecutor
 from threadpoolctl import threadpool_limits
 
 from potstill.errors import PotstillError, StoreError
@@ -122,7 +122,8 @@ def compute_ahead(
 
     waiting = list(shift.reasons)
     at_work: dict[Future[tuple[str, float, Exception | None]], str] = {}
-    executor = get_reusable_executor(max_workers=workers, env=_ONE_CORE)
+    # Its own executor: joblib's reusable one belongs to `joblib.Parallel`.
+    executor = ProcessPoolExecutor(max_workers=workers, env=_ONE_CORE)
     try:
         while True:
             while waiting and len(at_work) < workers and hours.affords_another():
@@ -140,6 +141,7 @@ def compute_ahead(
     except BaseException:
         executor.shutdown(kill_workers=True)
         raise
+    executor.shutdown()
     return shift
 
 
