@@ -14,7 +14,7 @@ from potstill.artifact.envelope import CARD_KEY, HASH_KEY, graph_hash, open_enve
 from potstill.errors import ArtifactError, UserError
 from potstill.graph import GraphBuilder
 
-NOT_ONNX = "hint: Give the .onnx file that `potstill distill` wrote."
+NOT_ONNX = "hint: Give the .onnx file that `potstill distill` wrote; a copy that was cut off is none."
 CHANGED = (
     "the file was changed after potstill wrote it: its bytes do not match the hash it carries.\n\n"
     "hint: Copy the file again from where it was made, in binary mode, or export it anew."

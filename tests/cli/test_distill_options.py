@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 from pathlib import Path
 from typing import Any
@@ -116,12 +117,28 @@ def test_contradictions_get_one_sentence_before_any_work(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_folder_that_may_not_be_written_is_refused_before_any_work(
+    run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda path, mode: not (Path(path) == tmp_path and mode == os.W_OK))
+    done = run("distill", "train.csv", "-t", "y", "-q", "--out", tmp_path / "m.onnx")
+    assert (done.code, done.out, done.err) == (
+        2,
+        "",
+        f"error: {tmp_path}/m.onnx cannot be written: the folder {tmp_path} is read-only or belongs to "
+        "someone else.\n\nhint: Write to a folder of your own.\n",
+    )
+
+
 def test_malformed_values_are_refused_by_the_parser(run: Any) -> None:
     done = run("distill", "train.csv", "-t", "y", "--column", "zip=text")
     assert done.code == 2
     assert "wanted NAME=KIND with KIND one of numeric, boolean, categorical, date, got 'zip=text'" in done.err
     done = run("distill", "train.csv", "-t", "y", "--synthetic", "many")
     assert "wanted a number or auto, got 'many'" in done.err
+    done = run("distill", "train.csv", "-t", "y", "--seed", "-1")
+    assert done.code == 2
+    assert "Invalid value for '--seed': -1 is not in the range 0<=x<=4294967295" in done.err
     assert run("distill", "train.csv").code == 2
 
 

@@ -29,6 +29,11 @@ CASES = [
         "error: The disk is full: m.onnx could not be written.\n\nhint: Free some space and try again.\n",
     ),
     (
+        OSError(errno.ENOSPC, "No space left on device"),
+        2,
+        "error: The disk is full: the output could not be written.\n\nhint: Free some space and try again.\n",
+    ),
+    (
         PermissionError(errno.EACCES, "Permission denied", "m.onnx"),
         2,
         "error: m.onnx cannot be used: Permission denied.\n\nhint: Check the path and its permissions.\n",

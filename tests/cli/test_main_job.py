@@ -96,6 +96,10 @@ def test_collect_keeps_the_answers_of_a_long_file(run: Any, folder: Path, tmp_pa
         run("collect", folder / "test.csv", "--train", folder / "train.csv", "-t", "target", "-o", out).code
         == 2
     )
+    untouched = tmp_path / "untouched"
+    (tmp_path / "other.csv").write_text("a,target\n1,0\n")
+    assert run("collect", tmp_path / "other.csv", *options[2:7], "-o", untouched, "-q").code == 2
+    assert not untouched.exists()
 
 
 BAD_INPUT = [
@@ -118,3 +122,24 @@ def test_bad_data_get_one_sentence_and_nothing_is_written(
     assert "Traceback" not in done.err
     assert "hint: " in done.err
     assert [path.name for path in tmp_path.iterdir()] == ["train.csv"]
+
+
+def test_collected_answers_are_soft_targets(run: Any, folder: Path, tmp_path: Path) -> None:
+    answers = tmp_path / "answers"
+    train, target = folder / "train.csv", ("--target", "target")
+    asked = ("--train", train, "--teacher", folder / "booster.txt", "--out", answers, "--batch-rows", "150")
+    assert run("collect", train, *target, *asked, "-q").code == 0
+    options = ("--student", "gbdt", "--synthetic", "0", "--no-cache", "--json", "-q")
+    out = tmp_path / "m.onnx"
+    by_table = run("distill", train, *target, "--soft-targets", answers, *options, "--out", out)
+    by_teacher = run("distill", train, *target, "--teacher", folder / "booster.txt", *options, "--out", out)
+    assert (by_table.code, by_teacher.code) == (0, 0), by_table.err
+    scores = [json.loads(done.out)["teacher"]["log_loss"] for done in (by_table, by_teacher)]
+    assert scores[0] == pytest.approx(scores[1], abs=1e-6)
+    done = run("distill", folder / "test.csv", *target, "--soft-targets", answers, *options, "--out", out)
+    assert (done.code, done.err) == (
+        2,
+        "error: The table 'answers' has 400 rows and the training data 169: wanted one row for each, in the "
+        "same order.\n\nhint: Was the table made from these data, before rows were dropped or shuffled? Rows "
+        "in another order need a key column (--soft-targets-key).\n",
+    )

@@ -187,8 +187,28 @@ def test_bad_files_get_one_sentence(run: Any, classifier: Any, tmp_path: Path) -
     assert said("f.jsonl", b'{"age": 1\n').startswith(
         f"error: {at}/f.jsonl, line 1: wanted one JSON object a line: "
     )
+    doubled = pyarrow.table([[1], [2]], names=["age", "age"])
+    for name, write in (
+        ("h.parquet", pyarrow.parquet.write_table),
+        ("i.feather", pyarrow.feather.write_feather),
+    ):
+        write(doubled, at / name)
+        assert said(name, None) == (
+            f"error: Wanted columns with different names, but {at}/{name} has more than one called 'age'."
+        )
     assert said("g.parquet", b"PAR1 no").startswith(
         f"error: The file {at}/g.parquet cannot be read as parquet: "
+    )
+
+
+def test_columns_that_are_not_there_are_named(run: Any, classifier: Any, tmp_path: Path) -> None:
+    rows = tmp_path / "rows.csv"
+    rows.write_text("height,member,city,code,since,price\n1,,,,,\n")
+    done = run("predict", classifier.path, rows, "-q")
+    assert (done.code, done.err) == (
+        2,
+        "error: The rows lack column 'age', which the model takes.\n\n"
+        "hint: Give every column the model takes, its cells empty where a value is not known.\n",
     )
 
 

@@ -240,3 +240,58 @@ def test_default_ensemble_and_search_side_by_side(monkeypatch: pytest.MonkeyPatc
     assert told["student"]["accuracy"] > 0.9
     assert told["teacher"]["size_bytes"] > 0
     assert set(run.card.lineage.members) <= {place.member.name for place in ZOO}
+
+
+def refusal(*args: Any, **given: Any) -> str:
+    with pytest.raises(UserError) as raised:
+        potstill.distill(*args, student=TREES, recipe=Recipe(cache=False), **given)
+    return str(raised.value)
+
+
+@pytest.mark.parametrize("n_rows", [170, 186])
+def test_a_table_of_another_length_is_refused(n_rows: int) -> None:
+    X, y = load_wine(return_X_y=True, as_frame=True)
+    assert len(X) == 178
+    table = pd.DataFrame(np.full((n_rows, 3), 1 / 3), columns=["0", "1", "2"])
+    assert refusal((X, y), teachers=table) == (
+        f"The table 'table' has {n_rows} rows and the training data 178: wanted one row for each, in the "
+        "same order.\n\nhint: Was the table made from these data, before rows were dropped or shuffled? Rows "
+        "in another order need a key column (--soft-targets-key)."
+    )
+
+
+def test_rows_without_a_target_count_for_the_order_of_a_table() -> None:
+    X, y = load_wine(return_X_y=True, as_frame=True)
+    probs = pd.get_dummies(y).astype(float) * 0.7 + 0.1
+    gaps = y.astype(float).where(y.index % 10 != 9)
+    run = potstill.distill((X, gaps), teachers=probs, student=TREES, recipe=Recipe(cache=False))
+    assert run.to_dict()["teacher"]["accuracy"] == 1.0
+    assert run.notes[0] == "Left out 17 of 178 rows: their target is missing."
+
+
+def test_an_error_says_which_rows_it_means() -> None:
+    X, y = cancer()
+    other = (X.drop(columns="mean area"), y)
+    said = (
+        "rows cannot be used. Wanted the columns of the training data, but 'mean area' is not there; the "
+        "columns are "
+    )
+    assert refusal((X, y), test=other).startswith(f"The test {said}")
+    assert refusal((X, y), unlabeled=other[0]).startswith(f"The unlabeled {said}")
+
+
+def test_measuring_on_the_training_rows_is_said() -> None:
+    X, y = load_wine(return_X_y=True, as_frame=True)
+    probs = pd.get_dummies(y).astype(float) * 0.7 + 0.1
+    run = potstill.distill((X, y), test=(X, y), teachers=probs, student=TREES, recipe=Recipe(cache=False))
+    assert run.notes[0] == (
+        "The test rows are the training rows: everybody has learned from what is measured, so the scores "
+        "flatter all of them. Give rows that are not in the training data, or no test file."
+    )
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_seeds_that_no_library_takes(seed: int) -> None:
+    assert refusal(cancer(), seed=seed) == (
+        f"Wanted a seed from 0 to 4,294,967,295, got {seed:,}.\n\nhint: 0 is as good as any."
+    )

@@ -329,7 +329,9 @@ def test_other_files_are_no_facts(tmp_path):
     place = tmp_path / "facts.json"
     with pytest.raises(UserError) as caught:
         load_facts(place)
-    assert str(caught.value) == f"Cannot read the report's facts from {place}: No such file or directory."
+    assert str(caught.value) == (
+        f"Cannot read the report's facts from {place}: No such file or directory.\n\nhint: Check the path."
+    )
     place.write_text('{"title": 3}')
     with pytest.raises(UserError) as caught:
         load_facts(place)
@@ -342,7 +344,10 @@ def test_other_files_are_no_facts(tmp_path):
 def test_a_page_that_cannot_be_written_is_said(binary, tmp_path):
     with pytest.raises(UserError) as caught:
         save_report(bare(binary), tmp_path / "nowhere" / "r.html")
-    assert str(caught.value) == f"Cannot write {tmp_path / 'nowhere' / 'r.html'}: No such file or directory."
+    assert str(caught.value) == (
+        f"Cannot write {tmp_path / 'nowhere' / 'r.html'}: No such file or directory.\n\n"
+        "hint: Write to a folder of your own that has room."
+    )
 
 
 @pytest.mark.parametrize(

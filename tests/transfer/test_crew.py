@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +19,7 @@ from potstill.errors import UserError
 from potstill.modalities import TabularEncoder
 from potstill.teachers.zoo import default_members
 from potstill.transfer import Collected, Store, collect
-from potstill.transfer.crew import Hours
+from potstill.transfer.crew import Hours, interrupts_held
 from potstill.types import Column, Dataset, Schema, Task, Teacher, Trainable
 
 FOLDS = np.arange(569) % 2
@@ -124,3 +128,13 @@ def test_hours_count_those_under_way() -> None:
     assert hours.affords_another()
     hours.begun["b"] = float("inf")
     assert not hours.affords_another()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="only there are signals held back")
+def test_workers_begun_inside_do_not_see_ctrl_c() -> None:
+    deaf = "import os, signal; os.kill(os.getpid(), signal.SIGINT); print('still here')"
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    with interrupts_held():
+        said = subprocess.run([sys.executable, "-c", deaf], capture_output=True, text=True, check=True)
+    assert said.stdout == "still here\n"
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == before

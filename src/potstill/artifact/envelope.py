@@ -154,7 +154,7 @@ def _not_onnx(source: str, data: bytes) -> ArtifactError:
     what = "is empty" if not data else "is not an ONNX model"
     return ArtifactError(
         f"{source} {what}; wanted an artifact written by potstill.",
-        hint="Give the .onnx file that `potstill distill` wrote.",
+        hint="Give the .onnx file that `potstill distill` wrote; a copy that was cut off is none.",
     )
 
 

@@ -85,8 +85,10 @@ def positions(source: Source, schema: Schema) -> list[int]:
     return [where[name] for name in schema.names]
 
 
-def missing_columns(absent: Sequence[str], present: Sequence[str]) -> UserError:
-    """The error for columns the model takes and the rows lack."""
+def missing_columns(
+    absent: Sequence[str], present: Sequence[str], *, hint: str = "Pass None where a value is missing."
+) -> UserError:
+    """The error for columns the model takes and the rows lack; ``hint`` if no name is similar."""
     listed = ", ".join(repr(name) for name in absent[:10]) + (", …" if len(absent) > 10 else "")
     near = [
         f"{match!r} (for {name!r})"
@@ -99,7 +101,7 @@ def missing_columns(absent: Sequence[str], present: Sequence[str]) -> UserError:
             f"{folded[key]!r} (for {name!r})" for name in absent[:10] if (key := name.casefold()) in folded
         ]
     word = "column" if len(absent) == 1 else f"{len(absent)} columns"
-    hint = f"The rows do have {', '.join(near)}." if near else "Pass None where a value is missing."
+    hint = f"The rows do have {', '.join(near)}." if near else hint
     return UserError(f"The rows lack {word} {listed}, which the model takes.", hint=hint)
 
 

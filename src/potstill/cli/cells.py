@@ -15,6 +15,7 @@ from potstill.errors import UserError
 from potstill.types import NULL_TEXTS, Column, ColumnKind, Schema
 
 _MISSING = frozenset(NULL_TEXTS)
+_GIVE_COLUMNS = "Give every column the model takes, its cells empty where a value is not known."
 _FLAGS = {"true": 1.0, "false": 0.0}
 
 
@@ -27,7 +28,7 @@ def model_columns(chunk: Chunk, schema: Schema, *, where: str) -> dict[str, Sequ
         A column is absent, or a value is not what its column takes; with its line and column.
     """
     if absent := [name for name in schema.names if name not in chunk.columns]:
-        raise missing_columns(absent, tuple(chunk.columns))
+        raise missing_columns(absent, tuple(chunk.columns), hint=_GIVE_COLUMNS)
     return {column.name: _converted(chunk, column, where) for column in schema.columns}
 
 

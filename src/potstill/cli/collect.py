@@ -51,7 +51,8 @@ def collect(rows: Path, *, out: Path, train: Path, batch_rows: int, **chosen: An
 
     ROWS is a Parquet, Arrow or CSV file or a folder of Parquet files. It is read a batch at a time, so it may
     be longer than the memory; a run that was stopped is taken up where it ended. The answers go to Parquet
-    files in the folder --out, with the column "row" and a column for each teacher.
+    files in the folder --out, with the column "row" and a column for each teacher; `potstill distill
+    --soft-targets` takes the folder.
     """
     if not chosen["teachers"]:
         raise UserError("Wanted at least one --teacher, got none.", hint="Give the file of a fitted model.")

@@ -85,7 +85,12 @@ STUDENT, OUTPUT, RUN = "Student and budget", "Output", "Run"
     "--device", type=click.Choice(["auto", "cpu", "cuda"]), section=RUN, help="Where networks train [auto]."
 )
 @option(
-    "--seed", type=int, default=0, show_default=True, section=RUN, help="Same seed, same machine, same file."
+    "--seed",
+    type=click.IntRange(0, 2**32 - 1),
+    default=0,
+    show_default=True,
+    section=RUN,
+    help="Same seed, same machine, same file.",
 )
 def distill(train: Path, **chosen: Any) -> None:
     """Distil a teacher on TRAIN into one small ONNX file.

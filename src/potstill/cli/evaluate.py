@@ -68,7 +68,7 @@ def evaluate(
         return
     for drawn in tables(evidence):
         emit_table(drawn)
-    if n_skipped := len(kept) - len(labels):
+    if (n_skipped := len(kept) - len(labels)) and not quiet:
         click.echo(f"{n_skipped:,} rows without a target were left out", err=True)
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def explain(train: Path, *, target: str, test: Path | None, recipe: Recipe, seed: int, as_json: bool) -> None:
     """Print the task, the columns and the splits of a run."""
     from potstill.data import load_dataset
-    from potstill.distillation.prepare import split_rows
+    from potstill.distillation.prepare import matching, split_rows
 
     loaded = load_dataset(
         train,
@@ -33,7 +33,7 @@ def explain(train: Path, *, target: str, test: Path | None, recipe: Recipe, seed
     parts = split_rows(loaded, recipe, seed=seed, has_test=test is not None)
     rows = {"train": len(parts.train), "valid": len(parts.valid), "test": len(parts.test)}
     if test is not None:
-        rows["test"] = len(load_dataset(test, like=loaded.dataset, weight=recipe.weight).dataset)
+        rows["test"] = len(matching(test, loaded.dataset, recipe, part="test").dataset)
     task, schema = loaded.dataset.task, loaded.dataset.schema
     if as_json:
         emit_json(

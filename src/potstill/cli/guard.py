@@ -67,7 +67,12 @@ def told(error: BaseException) -> tuple[str, str, int]:
 def _told_os(error: OSError) -> tuple[str, str, int]:
     name = f" {error.filename}" if error.filename else ""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"The disk is full:{name} could not be written.", "Free some space and try again.", WRONG_INPUT
+        what = name.strip() or "the output"
+        return (
+            f"The disk is full: {what} could not be written.",
+            "Free some space and try again.",
+            WRONG_INPUT,
+        )
     where = name.strip() or "A file"
     return f"{where} cannot be used: {error.strerror}.", "Check the path and its permissions.", WRONG_INPUT
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -66,13 +67,18 @@ def written_whole(path: Path) -> Iterator[Path]:
 
 
 def check_folder(path: Path | None) -> None:
-    """Refuse an output path whose folder is not there, before any work is done."""
+    """Refuse an output path whose folder is not there or not writable, before any work is done."""
     if path is None:
         return
     if not path.parent.is_dir():
         raise UserError(
             f"{path} cannot be written: the folder {path.parent} does not exist.",
             hint=f"mkdir -p {path.parent}",
+        )
+    if not os.access(path.parent, os.W_OK):
+        raise UserError(
+            f"{path} cannot be written: the folder {path.parent} is read-only or belongs to someone else.",
+            hint="Write to a folder of your own.",
         )
     if path.is_dir():
         raise UserError(f"{path} cannot be written: it is a folder.", hint="Name a file in it.")

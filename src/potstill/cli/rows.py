@@ -197,6 +197,7 @@ def _read_parquet(path: Path, chunk_rows: int) -> Iterator[Chunk]:
         import pyarrow.parquet
 
         with pyarrow.parquet.ParquetFile(path, memory_map=True) as file:
+            _check_names(file.schema_arrow.names, str(path))
             yield from _batch_chunks(file.iter_batches(batch_size=chunk_rows), arrow)
 
 
@@ -205,6 +206,7 @@ def _read_arrow(path: Path, chunk_rows: int) -> Iterator[Chunk]:
         import pyarrow.feather
 
         table = pyarrow.feather.read_table(path, memory_map=True)
+        _check_names(table.column_names, str(path))
         yield from _batch_chunks(table.to_batches(max_chunksize=chunk_rows), arrow)
 
 

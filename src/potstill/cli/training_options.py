@@ -134,7 +134,8 @@ soft_target_options = options(
         "--soft-targets",
         type=FILE,
         section=TEACHER,
-        help="Table of the teacher's probabilities for the rows; then no teacher runs.",
+        help="Table of the teacher's probabilities for the rows, or a folder that `potstill collect` wrote; "
+        "then no teacher runs.",
     ),
     option(
         "--soft-targets-key",

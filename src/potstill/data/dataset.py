@@ -18,7 +18,9 @@ from potstill.data.columns import (
     arrow_column,
     arrow_values,
     is_number,
+    is_text,
     missing,
+    number_share,
     offenders,
     to_days,
     to_numbers,
@@ -105,6 +107,7 @@ def load_dataset(
     named = {role: at for role, at in roles.items() if isinstance(at, str)}
     require_columns(rows, named.values())
     if labels is None and target in rows.columns:
+        _check_roles(named, target)
         labels = rows[target]
     elif labels is None and (need_labels or like is None):
         raise _no_target(target, rows, like)
@@ -112,7 +115,7 @@ def load_dataset(
     found = _Found(
         inputs=rows.drop([name for name in rows.columns if name in used]),
         labels=labels,
-        weight=_per_row(rows, roles.get("weight"), "weight"),
+        weight=_weight_of_each(rows, roles.get("weight")),
         group=_per_row(rows, roles.get("group"), "group"),
         time=_sort_key(rows, named.get("time")),
         from_array=isinstance(source[0] if isinstance(source, tuple) else source, np.ndarray),
@@ -122,13 +125,30 @@ def load_dataset(
     return _load_new(found, target, task, dict(kinds or {}), drop, named.get("time"))
 
 
+def _check_roles(named: Mapping[str, str], target: str) -> None:
+    for role, name in named.items():
+        if name == target:
+            raise UserError(
+                f"The column {target!r} cannot be the target and the {role} at once.",
+                hint=f"name another column as target or as {role}.",
+            )
+
+
+@dataclass(frozen=True)
+class _Weight:
+    """A weight for each row, and the words that say where they stand: `` in column 'w'``, or nothing."""
+
+    values: pa.Array
+    where: str
+
+
 @dataclass(frozen=True)
 class _Found:
     """What a source holds, before anything is inferred from it."""
 
     inputs: nw.DataFrame[Any]
     labels: nw.Series[Any] | None
-    weight: pa.Array | None
+    weight: _Weight | None
     group: pa.Array | None
     time: Doubles | None
     from_array: bool
@@ -290,20 +310,32 @@ def _per_row(rows: nw.DataFrame[Any], value: Any, role: str) -> pa.Array | None:
     return arrow_values(nw.from_native(pa.chunked_array([pa.array(array)]), series_only=True), role)
 
 
-def _weights(values: pa.Array | None, kept: Ints) -> Doubles | None:
-    if values is None:
+def _weight_of_each(rows: nw.DataFrame[Any], value: Any) -> _Weight | None:
+    values = _per_row(rows, value, "weight")
+    return None if values is None else _Weight(values, f" in column {value!r}" * isinstance(value, str))
+
+
+def _weights(weight: _Weight | None, kept: Ints) -> Doubles | None:
+    if weight is None:
         return None
+    values, where = weight.values, weight.where
+    if is_text(values.type) and (words := number_share(values)[1]).any():
+        raise UserError(
+            f"Wanted sample weights that are numbers{where}, got {offenders(values, words)}.",
+            hint="is it the right column?",
+        )
     every = to_numbers(values, "weight")
     wrong = ~(np.isfinite(every) & (every >= 0))
-    if wrong[kept].any():
+    wrong &= np.isin(np.arange(len(wrong)), kept)
+    if wrong.any():
         raise UserError(
-            f"Wanted sample weights that are finite and not negative, got {offenders(values, wrong)}.",
+            f"Wanted sample weights{where} that are finite and not negative, got {offenders(values, wrong)}.",
             hint="give every row a weight; 0 leaves a row out.",
         )
     weights = every[kept]
     if not weights.any():
         raise UserError(
-            "Wanted sample weights, but all of them are 0.", hint="give some rows a weight above 0."
+            f"Wanted sample weights{where}, but all of them are 0.", hint="give some rows a weight above 0."
         )
     return weights
 

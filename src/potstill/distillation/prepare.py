@@ -32,6 +32,11 @@ SYNTHETIC_ROWS = 40_000
 SYNTHETIC_PER_ROW = 10.0
 """Synthetic rows for each real one at most when the run decides by itself."""
 
+SAME_ROWS = (
+    "The test rows are the training rows: everybody has learned from what is measured, so the scores flatter "
+    "all of them. Give rows that are not in the training data, or no test file."
+)
+
 VALID_FRACTION, VALID_ROWS = 0.15, 5_000
 """Rows to choose the student by when the recipe does not say: this share, at most so many."""
 
@@ -58,6 +63,8 @@ class Prepared:
         ``(n_train,)`` cross-fitting fold of each training row.
     data_hash
         Of the training data as given, hex digits.
+    n_given
+        Rows of the training data as given, those without a target among them.
     notes
         Sentences the caller should read.
     """
@@ -67,6 +74,7 @@ class Prepared:
     encoder: Encoder
     folds: Ints
     data_hash: str
+    n_given: int
     notes: tuple[str, ...]
 
 
@@ -111,9 +119,11 @@ def prepare(
     others: tuple[tuple[Part, Any, bool], ...] = (("test", test, True), ("unlabeled", unlabeled, False))
     for part, source, need_labels in others:
         if source is not None:
-            other = load_dataset(source, like=whole, weight=recipe.weight, need_labels=need_labels)
+            other = matching(source, whole, recipe, part=part, need_labels=need_labels)
             parts[part] = other.dataset
             notes += other.notes
+            if part == "test" and _same_rows(other.dataset, loaded.dataset):
+                notes.append(SAME_ROWS)
     progress.note(describe_schema(whole.schema, len(whole)))
     synthetic = _synthesise(parts["train"], recipe, seed, progress)
     if synthetic is not None:
@@ -125,8 +135,22 @@ def prepare(
         encoder=encoder,
         folds=fold_ids(parts["train"], recipe.folds or folds_for(len(whole)), seed),
         data_hash=content_hash(loaded.dataset),
+        n_given=len(loaded.dataset) + loaded.n_missing_target,
         notes=tuple(notes),
     )
+
+
+def matching(source: Any, like: Dataset, recipe: Recipe, *, part: Part, need_labels: bool = True) -> Loaded:
+    """More rows with the columns, classes and schema of ``like``; an error says which rows they are."""
+    try:
+        return load_dataset(source, like=like, weight=recipe.weight, need_labels=need_labels)
+    except UserError as error:
+        raise UserError(f"The {part} rows cannot be used. {error.message}", hint=error.hint) from error
+
+
+def _same_rows(one: Dataset, other: Dataset) -> bool:
+    bare = (replace(each, weight=None, groups=None) for each in (one, other))
+    return len(one) == len(other) and len({content_hash(each) for each in bare}) == 1
 
 
 def split_rows(loaded: Loaded, recipe: Recipe, *, seed: int, has_test: bool) -> Split:

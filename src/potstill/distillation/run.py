@@ -13,10 +13,14 @@ from potstill.distillation.prove import prove
 from potstill.distillation.recipe import Recipe
 from potstill.distillation.result import Result
 from potstill.distillation.teach import teach
+from potstill.errors import UserError
 from potstill.types import Budget, Progress, Silent, Student
 
 DEFAULT_BUDGET = Budget(latency_ms=1.0, size_kb=1024.0)
 """What a model may cost where nothing else is said: a millisecond at p99, a megabyte."""
+
+MAX_SEED = 2**32 - 1
+"""numpy and scikit-learn take no seed above it."""
 
 
 def distill(
@@ -82,6 +86,8 @@ def distill(
     >>> result.model.task.kind
     'binary'
     """
+    if not 0 <= seed <= MAX_SEED:
+        raise UserError(f"Wanted a seed from 0 to {MAX_SEED:,}, got {seed:,}.", hint="0 is as good as any.")
     recipe, progress, budget = recipe or Recipe(), progress or Silent(), budget or DEFAULT_BUDGET
     clock = _Clock()
     with clock.stage("prepare"):

@@ -16,6 +16,7 @@ from potstill.distillation.prepare import Part, Prepared
 from potstill.distillation.recipe import Recipe
 from potstill.errors import UserError
 from potstill.teachers import adopt_all
+from potstill.teachers.table import OutOfFoldTableTeacher, TableTeacher
 from potstill.teachers.zoo import default_members
 from potstill.transfer import Collected, MemberCost, Store, best_member, collect, select_weights, soften
 from potstill.types import (
@@ -137,7 +138,11 @@ def _members(teachers: Any, prepared: Prepared, recipe: Recipe) -> Sequence[Teac
             "Wanted at least one teacher, got an empty list.",
             hint="Leave `teachers` out to train the default ensemble.",
         )
-    return adopt_all(sources, task=train.task, trust=recipe.trust)
+    members = adopt_all(sources, task=train.task, trust=recipe.trust)
+    for member in members:
+        if isinstance(member, TableTeacher | OutOfFoldTableTeacher):
+            member.check_length(prepared.n_given)
+    return members
 
 
 def _answerable(members: Sequence[Teacher | Trainable], parts: Mapping[Part, Dataset]) -> dict[str, Dataset]:

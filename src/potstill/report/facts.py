@@ -143,7 +143,9 @@ def load_facts(path: str | Path) -> ReportFacts:
     try:
         return msgspec.json.decode(place.read_bytes(), type=ReportFacts)
     except OSError as error:
-        raise UserError(f"Cannot read the report's facts from {place}: {error.strerror}.") from error
+        raise UserError(
+            f"Cannot read the report's facts from {place}: {error.strerror}.", hint="Check the path."
+        ) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise UserError(
             f"{place} does not hold a report's facts: {error}.",
@@ -165,4 +167,6 @@ def write_text(path: Path, text: str) -> None:
         beside.replace(path)
     except OSError as error:
         beside.unlink(missing_ok=True)
-        raise UserError(f"Cannot write {path}: {error.strerror}.") from error
+        raise UserError(
+            f"Cannot write {path}: {error.strerror}.", hint="Write to a folder of your own that has room."
+        ) from error

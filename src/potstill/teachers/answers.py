@@ -147,7 +147,8 @@ def _check_finite(array: Doubles, teacher: str, *, allow_missing: bool) -> None:
         row = int(bad.argmax())
         raise UserError(
             f"Teacher {teacher!r}: wanted finite answers, got {array[row].tolist()} in row {row} "
-            f"({int(bad.sum())} of {len(array)} rows are like that)."
+            f"({int(bad.sum())} of {len(array)} rows are like that).",
+            hint="Every row needs an answer in full: look at that row, and at what the teacher makes of it.",
         )
 
 
@@ -168,5 +169,6 @@ def _check_probabilities(probs: Doubles, teacher: str) -> None:
         raise UserError(
             f"Teacher {teacher!r}: wanted probabilities that sum to 1 in every row, got the sum "
             f"{sums[row]:.6g} "
-            f"in row {row} ({int(drifted.sum())} of {len(probs)} rows are like that)."
+            f"in row {row} ({int(drifted.sum())} of {len(probs)} rows are like that).",
+            hint="Is a class left out? Divide each row by its sum only if you know that none is.",
         )

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
+import numpy as np
 from joblib.hashing import NumpyHasher
 
 from potstill.errors import UserError
@@ -106,6 +107,13 @@ def _stand_in(text: str) -> str:
 
 class _StateHasher(NumpyHasher):  # type: ignore[misc]
     """joblib's hasher, which by itself refuses functions and classes that were defined inside another."""
+
+    def save(self, obj: Any) -> None:
+        # Between the fields of a tree's nodes is padding that nobody writes: it differs from load to load.
+        is_record = type(obj) is np.ndarray and obj.dtype.names is not None
+        super().save(
+            [(name, np.ascontiguousarray(obj[name])) for name in obj.dtype.names] if is_record else obj
+        )
 
     def reducer_override(self, value: Any) -> Any:
         if isinstance(value, FunctionType) and "<" in value.__qualname__:

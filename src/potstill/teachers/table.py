@@ -16,6 +16,7 @@ from potstill.data import read_rows
 from potstill.errors import UserError
 from potstill.teachers.adapter import packages, path_of
 from potstill.teachers.answers import checked, speaking_for
+from potstill.teachers.collected import collected_table
 from potstill.teachers.digests import digest
 from potstill.teachers.rows import listed
 from potstill.types import Dataset, Floats, Ints, Task, Teacher, Trainable
@@ -30,7 +31,8 @@ class SoftTargetTable(msgspec.Struct, frozen=True):
     Parameters
     ----------
     source
-        A file or frame that `potstill.data.read_rows` reads, or a 2-d array. It has a column for each class,
+        A file or frame that `potstill.data.read_rows` reads, a 2-d array, or a folder that `potstill collect`
+        wrote, whose teachers are averaged. It has a column for each class,
         named like the class or ``p_<class>`` (for two classes the second's alone will do); for regression a
         column ``prediction`` or one named like the target.
     key
@@ -92,7 +94,8 @@ class TableTeacher:
             raise UserError(
                 f"The table {self.name!r} is keyed by {self.key!r}: wanted a column of that name in "
                 "the data, "
-                f"got {listed(dataset.rows.columns)}."
+                f"got {listed(dataset.rows.columns)}.",
+                hint="Name a key that both have, or none where the table is in the order of the data.",
             )
         index = self.positions(dataset)
         absent = index < 0
@@ -111,6 +114,16 @@ class TableTeacher:
                 hint="Was the table made from these data, before rows were dropped or shuffled?",
             )
         return self.answers[index]
+
+    def check_length(self, n_rows: int) -> None:
+        """Raise a UserError when the table goes by the order of the training data and has not ``n_rows``."""
+        if self.key is None and len(self.answers) != n_rows:
+            raise UserError(
+                f"The table {self.name!r} has {len(self.answers):,} rows and the training data {n_rows:,}: "
+                "wanted one row for each, in the same order.",
+                hint="Was the table made from these data, before rows were dropped or shuffled? "
+                "Rows in another order need a key column (--soft-targets-key).",
+            )
 
     def positions(self, dataset: Dataset) -> Ints:
         """``(n,)`` int64 row of the table for each row of the dataset, -1 where it has none."""
@@ -139,6 +152,10 @@ class OutOfFoldTableTeacher:
 
     def predict(self, dataset: Dataset) -> Floats:
         return self.table.predict(dataset)
+
+    def check_length(self, n_rows: int) -> None:
+        """See `TableTeacher.check_length`."""
+        self.table.check_length(n_rows)
 
     def predict_out_of_fold(self, dataset: Dataset) -> Floats:
         """The same answers; NaN for rows the table does not have."""
@@ -185,6 +202,8 @@ def _is_table_file(source: object) -> bool:
 
 def _frame(source: Any, path: Path | None, *, task: Task, name: str) -> nw.DataFrame[Any]:
     if type(source).__name__ != "ndarray":
+        if path is not None and path.is_dir():
+            return collected_table(path, task)
         return read_rows(source if path is None else path)
     values = source[:, None] if source.ndim == 1 else source
     columns = [f"p_{label}" for label in task.classes] if task.is_classification else ["prediction"]
@@ -204,7 +223,8 @@ def _keys(frame: nw.DataFrame[Any], key: str | None, name: str) -> tuple[str, ..
     if key not in frame.columns:
         raise UserError(
             f"The table {name!r} has no key column {key!r}: wanted one of its columns "
-            f"{listed(frame.columns)}."
+            f"{listed(frame.columns)}.",
+            hint="Name a column that the table and the data have in common.",
         )
     keys = _key_texts(frame[key])
     if len(set(keys)) == len(keys):
@@ -213,7 +233,8 @@ def _keys(frame: nw.DataFrame[Any], key: str | None, name: str) -> tuple[str, ..
     twice = next(text for text in keys if text in seen or seen.add(text))  # type: ignore[func-returns-value]
     raise UserError(
         f"The table {name!r} has {len(keys) - len(set(keys))} keys more than once, for instance "
-        f"{key} = {twice!r}: wanted one row for each key."
+        f"{key} = {twice!r}: wanted one row for each key.",
+        hint="Keep one row of each, or average them.",
     )
 
 
@@ -230,7 +251,7 @@ def _values(
     present = [column for column in frame.columns if column != key]
     for columns in _namings(task):
         if set(columns) <= set(present):
-            with speaking_for(name, "be read as numbers"):
+            with speaking_for(name, "be read as numbers", hint="Correct the cells that hold text."):
                 wanted = [frame[column].cast(nw.Float64).to_numpy() for column in columns]
             return np.column_stack(wanted), None
     wanted_names = list(_namings(task)[0])

@@ -6,10 +6,14 @@ other at every step stand still when one of them is not scheduled. Whole members
 
 from __future__ import annotations
 
+import os
+import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from multiprocessing import resource_tracker
 from pathlib import Path
 from statistics import median
 
@@ -129,7 +133,8 @@ def compute_ahead(
             while waiting and len(at_work) < workers and hours.affords_another():
                 name = waiting.pop(0)
                 hours.begun[name] = time.perf_counter()
-                at_work[executor.submit(_complete, by_name[name], store.root)] = name
+                with interrupts_held():
+                    at_work[executor.submit(_complete, by_name[name], store.root)] = name
             if not at_work:
                 break
             for future in wait(at_work, return_when=FIRST_COMPLETED).done:
@@ -143,6 +148,23 @@ def compute_ahead(
         raise
     executor.shutdown()
     return shift
+
+
+@contextmanager
+def interrupts_held() -> Iterator[None]:
+    """Processes begun inside never see a terminal's Ctrl-C, which goes to all: who began them ends them.
+
+    Otherwise a worker that is interrupted before it works prints a traceback of its own.
+    """
+    if os.name != "posix":
+        yield
+        return
+    resource_tracker.ensure_running()  # begun with the first worker, it would let the signals through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def said(failure: Exception) -> str:

@@ -14,7 +14,7 @@ import os
 import shutil
 import tempfile
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import final
@@ -24,6 +24,7 @@ import numpy as np
 import pyarrow as pa
 
 from potstill.errors import StoreError, UserError
+from potstill.transfer.lock import NAME as LOCK
 from potstill.transfer.lock import locked, locked_if_free
 from potstill.types import Floats
 
@@ -150,6 +151,14 @@ class Job:
         """Keep measurements under ``name``."""
         self._update(facts={**self.manifest.facts, name: facts})
 
+    def keep_only(self, names: Sequence[str]) -> None:
+        """Remove the shards of other names: those of a source that was longer once."""
+        others = {name: shard for name, shard in self.manifest.shards.items() if name not in names}
+        if others:
+            self._update(shards={name: self.manifest.shards[name] for name in names})
+            for shard in others.values():
+                (self.directory / shard.file).unlink(missing_ok=True)
+
     def finish(self) -> None:
         """Say that all that was asked for is here."""
         if not self.manifest.complete:
@@ -192,7 +201,8 @@ def open_job(
 ) -> Iterator[Job]:
     """Open a job's folder, alone: another process that wants the same folder waits.
 
-    Leftovers of a killed run are removed; a manifest that cannot be read, or of another format, starts anew.
+    A folder made here goes again if nothing was finished in it. Leftovers of a killed run are
+    removed; a manifest that cannot be read, or of another format, starts anew.
 
     Raises
     ------
@@ -201,6 +211,7 @@ def open_job(
     StoreError
         The folder cannot be written.
     """
+    is_new = not directory.exists()
     with ExitStack() as stack:
         with guarded(directory):
             directory.mkdir(parents=True, exist_ok=True)
@@ -213,7 +224,12 @@ def open_job(
                 f"Wanted a folder for {what}; {directory} already holds {manifest.what}.",
                 hint="Give another folder, or delete this one.",
             )
-        yield Job(directory, manifest or Manifest(FORMAT, key, what))
+        try:
+            yield Job(directory, manifest or Manifest(FORMAT, key, what))
+        except BaseException:
+            if is_new and {path.name for path in directory.iterdir()} <= {LOCK}:
+                shutil.rmtree(directory, ignore_errors=True)
+            raise
 
 
 @final
@@ -300,13 +316,13 @@ def guarded(directory: Path) -> Iterator[None]:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise StoreError(
                 f"The disk is full: no room for the teachers' answers in {directory}.",
-                hint="Free some space, or set POTSTILL_CACHE to a folder on another disk. "
+                hint="Free some space, or choose a folder on another disk (--cache, POTSTILL_CACHE). "
                 "What is finished is kept and will be reused.",
             ) from error
         raise StoreError(
             f"Wanted to keep the teachers' answers in {directory}, which cannot be written: "
             f"{error.strerror or error}.",
-            hint="Set POTSTILL_CACHE to a folder you may write.",
+            hint="Choose a folder you may write (--cache, POTSTILL_CACHE).",
         ) from error
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import final
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as pads
@@ -27,6 +29,7 @@ _FORMATS = {
     ".csv": "csv",
 }
 _ROW = "row"
+CLASSES = "potstill.classes"
 _READ_BYTES = 1 << 20
 
 
@@ -36,7 +39,7 @@ class CollectedFile:
     """Answers on disk, one Parquet file a batch.
 
     Each file has the column ``row`` (int64, position in the source) and one column for each member with its
-    name: lists of K float32.
+    name: lists of K float32, in the order of the classes, which its metadata has as JSON under `CLASSES`.
 
     Parameters
     ----------
@@ -108,11 +111,12 @@ def collect_file(
     what = f"the answers of {', '.join(names)}"
     key = digest(FORMAT, "file", batch_rows, *(f"{t.name}\x1e{t.fingerprint}" for t in teachers))
     rows = source if isinstance(source, pads.Dataset) else _open(Path(source))
+    tables = _begun(_tables(rows, batch_rows), source)
     shards: list[str] = []
     first_row = computed = 0
     progress.start("asking the teachers", total=_count(rows, batch_rows))
     with open_job(out, key=key, what=what, on_wait=progress.note) as job:
-        for table in _tables(rows, batch_rows):
+        for table in tables:
             name = f"{len(shards):06d}"
             source_hash = hash_table(table)
             stored = job.manifest.shards.get(name)
@@ -123,8 +127,7 @@ def collect_file(
             shards.append(name)
             first_row += len(table)
             progress.advance(1)
-        if not shards:
-            raise UserError(f"Wanted rows to ask the teachers about, got none in {source}.")
+        job.keep_only(shards)
         job.finish()
         files = tuple(job.directory / job.manifest.shards[name].file for name in shards)
     if computed < len(shards):
@@ -148,9 +151,10 @@ def _answer(
         answers = np.asarray(teacher.predict(dataset), dtype=np.float32)
         check_answers(answers, column, len(dataset), dataset.task, first_row=first_row)
         columns[column] = pa.FixedSizeListArray.from_arrays(pa.array(answers.ravel()), answers.shape[1])
+    about = {CLASSES: msgspec.json.encode(dataset.task.classes)}
     with job.landing(name, suffix=".parquet") as landing:
         with guarded(job.directory):
-            pq.write_table(pa.table(columns), landing.path, compression="zstd")
+            pq.write_table(pa.table(columns, metadata=about), landing.path, compression="zstd")
         landing.rows = len(dataset)
         landing.source = source_hash
         landing.facts["seconds"] = time.perf_counter() - begin
@@ -163,12 +167,25 @@ def _open(path: Path) -> pads.Dataset:
             f"Wanted a file that ends in one of {', '.join(_FORMATS)}, got {path.name}.",
             hint="Convert it to Parquet.",
         )
+    if path.is_file() and not path.stat().st_size:
+        raise UserError(f"The file {path} is empty (0 bytes).", hint="Was it written to the end?")
     try:
         return pads.dataset(path, format=kind)
     except (OSError, pa.ArrowInvalid) as error:
         raise UserError(
             f"Wanted to read {path} as {kind}, and could not: {error}.", hint="Check the path."
         ) from error
+
+
+def _begun(tables: Iterator[pa.Table], source: Path | pads.Dataset) -> Iterator[pa.Table]:
+    """The same tables, the first of them read: a source without rows is refused before any writing."""
+    first = next(tables, None)
+    if first is None:
+        raise UserError(
+            f"Wanted rows to ask the teachers about, got none in {source}.",
+            hint="Was the file written to the end?",
+        )
+    return chain((first,), tables)
 
 
 def _count(rows: pads.Dataset, batch_rows: int) -> int | None:
