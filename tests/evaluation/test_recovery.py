@@ -145,3 +145,21 @@ def test_difference_interval_is_signed():
     assert interval.value == pytest.approx((twin - teacher).mean())
     assert 0.0 < interval.low < interval.value < interval.high
     assert difference_interval(teacher, twin).high < 0.0
+
+
+def test_a_gap_of_rounding_is_no_gap():
+    rng = np.random.default_rng(0)
+    twin = rng.random(200)
+    teacher = twin + 1e-17 * rng.normal(size=200)
+    found = bootstrap_gap(teacher, twin, rng.random(200), n=100)
+    assert (found.value, found.low, found.high) == (None, None, None)
+
+
+def test_wrong_answers_as_many_as_the_twins_never_make_astronomical_ratios():
+    wrong = np.zeros(755)
+    teacher, twin, student = wrong.copy(), wrong.copy(), wrong.copy()
+    teacher[:9], twin[3:13], student[:5] = 1.0, 1.0, 1.0
+    found = bootstrap_gap(teacher, twin, student)
+    assert found.edge_is_noise
+    assert abs(found.low) < 1e3
+    assert abs(found.high) < 1e3

@@ -388,6 +388,14 @@ def test_the_verdict_says_when_the_twin_ships(binary):
     assert "ships is-twin" in render(facts)
 
 
+def test_the_verdict_says_why_the_twin_is_the_student(binary):
+    facts = msgspec.structs.replace(with_gap(bare(binary), gain=(0.0, 0.0, 0.0)), shipped="twin")
+    assert verdict(facts) == (
+        "Distillation did not help here: on the validation rows nothing the teacher taught was better "
+        "than the labels alone, so the artifact holds the hard-label twin, scored here on 1,000 test rows."
+    )
+
+
 def test_no_ratio_where_the_edge_is_noise(binary):
     facts = with_gap(bare(binary), edge=(0.01, -0.02, 0.04), value=5.0)
     page = Page(render(facts))

@@ -23,6 +23,9 @@ EXACT_UNITS = 8192
 _CHUNK_BYTES = 1 << 25
 _POISSON_BITS = 16
 
+_ROUNDING = 1e-12
+"""Differences of mean losses below this part of the losses themselves are rounding."""
+
 
 class Interval(msgspec.Struct, frozen=True):
     """An estimate with its 95 % bootstrap interval."""
@@ -119,10 +122,12 @@ def bootstrap_gap(
     edges, gains = means[:, 1] - means[:, 0], means[:, 1] - means[:, 2]
     edge = _interval(float(whole[1] - whole[0]), edges)
     gain = _interval(float(whole[1] - whole[2]), gains)
-    differ = edges != 0.0
+    # Sums of the same losses in another order differ in their last digits: that is no difference.
+    least = _ROUNDING * float(np.abs(whole).max())
+    differ = np.abs(edges) > least
     low, high = _percentiles(gains[differ] / edges[differ]) if differ.any() else (None, None)
     return Recovered(
-        value=None if edge.value == 0.0 else gain.value / edge.value,
+        value=None if abs(edge.value) <= least else gain.value / edge.value,
         low=low,
         high=high,
         edge_is_noise=edge.low <= 0.0,

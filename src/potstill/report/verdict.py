@@ -37,6 +37,11 @@ def verdict(facts: ReportFacts) -> str:
     name = words.in_text(metric)
     gain = f"{_signed(gap.gain.low, metric)} to {_signed(gap.gain.high, metric)}"
     rows = f"{facts.evidence.n_rows:,} test rows"
+    if facts.shipped == "twin" and gap.gain.low == gap.gain.high == 0.0:
+        return (
+            "Distillation did not help here: on the validation rows nothing the teacher taught was better "
+            f"than the labels alone, so the artifact holds the hard-label twin, scored here on {rows}."
+        )
     if gap.gain.high < 0.0:
         said = (
             f"Distillation did not help here: on {rows} the twin trained on the labels alone has the lower "
