@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 import shlex
 from pathlib import Path
@@ -60,12 +61,24 @@ def test_every_link_of_the_readme_leads_somewhere() -> None:
     assert [link for link in links if "://" not in link and not (ROOT / link).exists()] == []
 
 
-def test_the_command_line_page_is_current() -> None:
-    source = ROOT / "docs" / "generate_cli.py"
-    spec = importlib.util.spec_from_file_location("generate_cli", source)
+def loaded(script: Path) -> Any:
+    spec = importlib.util.spec_from_file_location(script.stem, script)
     assert spec is not None
     assert spec.loader is not None
-    generator = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(generator)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_command_line_page_is_current() -> None:
     current = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
-    assert generator.page() == current, "run ./dev docs"
+    assert loaded(ROOT / "docs" / "generate_cli.py").page() == current, "run ./dev docs"
+
+
+def test_the_readmes_table_is_that_of_the_results() -> None:
+    benchmark = loaded(ROOT / "benchmarks" / "readme.py")
+    folder = ROOT / "benchmarks" / "results" / "tables"
+    results = {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
+    assert len(results) >= 9
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert benchmark.with_table(text, results) == text

@@ -54,11 +54,20 @@ def test_every_format_gives_the_same_answers(run: Any, classifier: Any, tmp_path
     np.testing.assert_allclose(probabilities(done.out), classifier.expected, atol=1e-6)
 
 
-def test_prediction_and_training_call_the_same_texts_missing() -> None:
-    from potstill.data import read
-    from potstill.types import NULL_TEXTS
+def test_prediction_and_training_call_the_same_texts_missing(tmp_path: Path) -> None:
+    from potstill.cli.cells import model_columns
+    from potstill.cli.rows import Chunk
+    from potstill.data import read_rows
+    from potstill.types import NULL_TEXTS, Column, Schema
 
-    assert set(read.NULL_TEXTS) == set(NULL_TEXTS)
+    texts = [*NULL_TEXTS, "None", "none", "-", "?"]
+    place = tmp_path / "rows.csv"
+    place.write_text("k,x\n" + "".join(f'"{text}",1\n' for text in texts))
+    trained = read_rows(place)["k"].is_null().to_list()
+    assert trained == [text in NULL_TEXTS for text in texts]
+    chunk = Chunk({"k": texts}, lines=range(2, 2 + len(texts)), as_text=True)
+    served = model_columns(chunk, Schema((Column("k", "categorical"),)), where="rows.csv")["k"]
+    assert [value in (None, "") for value in served] == trained
 
 
 def test_chunks_change_nothing(run: Any, classifier: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,6 +21,10 @@ def test_recipe_from_toml(tmp_path: Path) -> None:
         ("foldz = 4", "is no recipe: Object contains unknown field `foldz`."),
         ("folds = 1", "The recipe wants folds between 2 and 50, got 1."),
         ("folds =", "is not TOML: "),
+        (
+            'teacher_weights = "best"',
+            "is no recipe: Invalid enum value 'best' - at `$.teacher_weights`.",
+        ),
         ('device = "tpu"', "The recipe wants device to be one of auto, cpu, cuda, got 'tpu'."),
     ],
 )
@@ -39,3 +43,9 @@ def test_absent_recipe(tmp_path: Path) -> None:
         raised.value.message
         == f"The recipe {tmp_path / 'none.toml'} cannot be read: No such file or directory."
     )
+
+
+def test_wrong_words_are_refused_in_python_too() -> None:
+    with pytest.raises(UserError) as raised:
+        Recipe(teacher_weights="best")  # type: ignore[arg-type]
+    assert raised.value.message == "The recipe wants teacher_weights to be one of equal, select, got 'best'."

@@ -58,7 +58,7 @@ def demo(*, data: str, out_dir: Path, teacher_time: float, as_json: bool, quiet:
             progress=progress,
         )
         write(result, out=out, report=report, facts=None)
-    show(result, report=report, as_json=as_json, quiet=quiet)
+    show(result, report=report, as_json=as_json)
 
 
 def embedded(name: str) -> Any:

@@ -127,7 +127,7 @@ def distill(train: Path, **chosen: Any) -> None:
             progress=progress,
         )
         write(result, out=out, report=chosen["report"], facts=chosen["facts"])
-    show(result, report=chosen["report"], as_json=chosen["as_json"], quiet=chosen["quiet"])
+    show(result, report=chosen["report"], as_json=chosen["as_json"])
 
 
 def write(result: Result, *, out: Path, report: Path | None, facts: Path | None) -> None:
@@ -141,12 +141,9 @@ def write(result: Result, *, out: Path, report: Path | None, facts: Path | None)
     result.save(out)
 
 
-def show(result: Result, *, report: Path | None, as_json: bool, quiet: bool) -> None:
-    """The summary on stdout, as a table or as the JSON object scripts read; what to note on stderr."""
+def show(result: Result, *, report: Path | None, as_json: bool) -> None:
+    """The summary on stdout, as a table or as the JSON object scripts read."""
     answer = result.to_dict()
-    if not quiet:
-        for note in result.notes:
-            click.echo(f"note: {note}", err=True)
     if as_json:
         emit_json({**answer, "report": None if report is None else str(report)})
         return

@@ -84,9 +84,10 @@ def learn(
     refitted, *others = search.refit([found.student, *([] if found.student is found.twin else [found.twin])])
     twin = others[0] if others else refitted
     progress.advance(2)
-    return Learnt(
-        student=refitted, twin=twin, found=found, scale=scale, notes=_over_budget(found.student, budget)
-    )
+    notes = _over_budget(found.student, budget)
+    for note in notes:
+        progress.note(note)
+    return Learnt(student=refitted, twin=twin, found=found, scale=scale, notes=notes)
 
 
 def _over_budget(chosen: Candidate, budget: Budget) -> tuple[str, ...]:

@@ -124,6 +124,8 @@ def prepare(
             notes += other.notes
             if part == "test" and _same_rows(other.dataset, loaded.dataset):
                 notes.append(SAME_ROWS)
+    for note in notes:
+        progress.note(note)
     progress.note(describe_schema(whole.schema, len(whole)))
     synthetic = _synthesise(parts["train"], recipe, seed, progress)
     if synthetic is not None:

@@ -35,7 +35,8 @@ from potstill.evaluation import measure_batch
 from potstill.evaluation.evidence import Evidence, gather
 from potstill.export import artifact_bytes, check_parity, compose, graph_inputs
 from potstill.report import CandidateFacts, ModelFacts, ReportFacts
-from potstill.training.search import Candidate, pareto
+from potstill.training.examples import rows_taught
+from potstill.training.search import REFIT_ORIGINS, Candidate, pareto
 from potstill.types import Dataset, Floats, Progress
 
 BATCH_ROWS = 2_000
@@ -101,7 +102,7 @@ def prove(
         rows=_row_counts(prepared),
         soft_targets=_told(learnt.student),
         seconds=dict(timings),
-        warnings=(*prepared.notes, *taught.notes, *learnt.notes),
+        warnings=(*prepared.notes, *taught.warnings, *learnt.notes),
     )
     measured = _measured_card(account, facts)
     progress.advance()
@@ -210,7 +211,7 @@ def _account(learnt: Learnt, taught: Taught, prepared: Prepared, seed: int) -> C
             objective=chosen.objective.name,
             temperature=chosen.objective.temperature,
             hard_weight=chosen.targets.hard_label_weight,
-            transfer_rows={origin: len(rows) for origin, rows in taught.transfer.rows.items()},
+            transfer_rows=dict(rows_taught(taught.transfer, chosen.targets, REFIT_ORIGINS).items()),
             seed=seed,
             data_hash=prepared.data_hash,
             versions={"python": platform.python_version()} | {name: version(name) for name in _VERSIONED},

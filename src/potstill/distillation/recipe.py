@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -62,7 +62,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     valid_fraction: float | None = None
     folds: int | None = None
     teacher_time: float = 150.0
-    teacher_weights: str | None = None
+    teacher_weights: Literal["equal", "select"] | None = None
     temperature: float | None = None
     hard_label_weight: float | None = None
     synthetic: float | None = None
@@ -79,11 +79,13 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
                     f"The recipe wants {name} between {low:g} and {high:g}, got {value:g}.",
                     hint="Leave it out to use the default.",
                 )
-        if self.device not in _DEVICES:
-            raise UserError(
-                f"The recipe wants device to be one of {', '.join(_DEVICES)}, got {self.device!r}.",
-                hint="Leave it out: auto takes a GPU where there is one.",
-            )
+        for name, words in _CHOICES.items():
+            if getattr(self, name) not in words:
+                listed = ", ".join(word for word in words if word)
+                raise UserError(
+                    f"The recipe wants {name} to be one of {listed}, got {getattr(self, name)!r}.",
+                    hint="Leave it out to use the default.",
+                )
 
     @classmethod
     def load(cls, path: str | Path) -> Recipe:
@@ -117,7 +119,11 @@ _RANGES = (
     ("hard_label_weight", 0.0, 1.0),
     ("synthetic", 0.0, 1000.0),
 )
-_DEVICES = ("auto", "cpu", "cuda")
+_CHOICES: dict[str, tuple[str | None, ...]] = {
+    "device": ("auto", "cpu", "cuda"),
+    "teacher_weights": (None, "equal", "select"),
+    "task": (None, "binary", "multiclass", "regression"),
+}
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,6 +40,10 @@ ORIGINS: Mapping[Part, Origin] = {
 """The origin, in the transfer set, of the rows of each part that a student may learn from."""
 
 
+CACHE_BYTES = 10_000_000_000
+"""The user's own cache is cut back to this after a run, the answers longest unchanged first."""
+
+
 @dataclass(frozen=True)
 class TeacherCost:
     """What the teacher, or one member of it, costs to ask; None where it was not measured."""
@@ -70,8 +72,10 @@ class Taught:
         Name to weight of the members.
     fingerprint
         Of the data and the members: what the soft targets follow from.
+    warnings
+        What may make the teacher, or its score, other than one expects: members left out, leaks.
     notes
-        Sentences the caller should read.
+        All sentences the caller should read.
     """
 
     transfer: TransferSet
@@ -81,6 +85,7 @@ class Taught:
     best_cost: TeacherCost
     members: Mapping[str, float]
     fingerprint: str
+    warnings: tuple[str, ...]
     notes: tuple[str, ...]
 
 
@@ -93,17 +98,22 @@ def teach(teachers: Any, prepared: Prepared, *, recipe: Recipe, seed: int, progr
         A teacher cannot be adopted or cannot answer the rows.
     """
     members = _members(teachers, prepared, recipe)
-    with _store(recipe) as store:
-        collected = collect(
-            members,
-            _answerable(members, prepared.parts),
-            folds=prepared.folds,
-            store=store,
-            seed=seed,
-            time_limit_s=recipe.teacher_time if teachers is None else None,
-            workers=joblib.cpu_count() if teachers is None else 1,
-            progress=progress,
-        )
+    store = _store(recipe)
+    collected = collect(
+        members,
+        _answerable(members, prepared.parts),
+        folds=prepared.folds,
+        store=store,
+        seed=seed,
+        time_limit_s=recipe.teacher_time if teachers is None else None,
+        workers=joblib.cpu_count() if teachers is None else 1,
+        progress=progress,
+    )
+    if recipe.cache is None:
+        store.prune(CACHE_BYTES)
+    leaks = _leaks(collected)
+    for leak in leaks:
+        progress.note(leak)
     train = prepared.parts["train"]
     weights = _weights(collected, train, selected=_selects(recipe, adopted=teachers is not None))
     best = _best(collected, train)
@@ -117,7 +127,8 @@ def teach(teachers: Any, prepared: Prepared, *, recipe: Recipe, seed: int, progr
         best_cost=_cost(collected.members[best], collected.costs, alone),
         members={name: float(w) for name, w in zip(collected.members, weights, strict=True)},
         fingerprint=collected.fingerprint,
-        notes=(*collected.notes, *_leaks(collected)),
+        warnings=(*collected.left_out, *leaks),
+        notes=(*collected.notes, *leaks),
     )
 
 
@@ -155,13 +166,10 @@ def _answerable(members: Sequence[Teacher | Trainable], parts: Mapping[Part, Dat
     }
 
 
-@contextmanager
-def _store(recipe: Recipe) -> Iterator[Store]:
+def _store(recipe: Recipe) -> Store:
     if recipe.cache is False:
-        with tempfile.TemporaryDirectory(prefix="potstill-", ignore_cleanup_errors=True) as folder:
-            yield Store(Path(folder))
-    else:
-        yield Store(Path(recipe.cache)) if isinstance(recipe.cache, str) else Store.default()
+        return Store.temporary()
+    return Store(Path(recipe.cache)) if isinstance(recipe.cache, str) else Store.default()
 
 
 def _selects(recipe: Recipe, *, adopted: bool) -> bool:
@@ -188,13 +196,15 @@ def _average(collected: Collected, part: Part, weights: Doubles) -> Floats:
 
 
 def _transfer_set(prepared: Prepared, collected: Collected, weights: Doubles) -> TransferSet:
+    heard = np.flatnonzero(weights)
+
     def soft(probs: Floats, part: Part, out_of_fold: bool) -> SoftTargets:
         n = probs.shape[1]
         cross_fitted = part == "train" and out_of_fold
         return SoftTargets(
-            members=collected.members,
-            probs=probs,
-            weights=weights,
+            members=tuple(collected.members[member] for member in heard),
+            probs=probs if len(heard) == len(weights) else probs[heard],
+            weights=weights[heard],
             out_of_fold=collected.out_of_fold_mask if cross_fitted else np.full(n, part != "train"),
             fold=collected.folds if part == "train" else np.full(n, -1, dtype=np.int64),
         )

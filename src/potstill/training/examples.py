@@ -71,12 +71,22 @@ def make_examples(
     scale
         ``(scale, shift)``: regression values are divided by it after subtracting the shift.
     """
+    taken = rows_taught(transfer, targets, origins)
     pieces = [
-        _piece(transfer, tensors[origin], targets, origin, temperature, scale)
-        for origin in origins
-        if origin in transfer.rows and _share(targets, origin) > 0.0
+        _piece(transfer, tensors[origin], targets, origin, n_rows, temperature, scale)
+        for origin, n_rows in taken.items()
     ]
     return _join(pieces)
+
+
+def rows_taught(transfer: TransferSet, targets: Targets, origins: Sequence[Origin]) -> dict[Origin, int]:
+    """Rows of each origin that a student learns from under ``targets``; origins without any are left out."""
+    counts = {
+        origin: round(len(transfer.rows[origin]) * _share(targets, origin))
+        for origin in origins
+        if origin in transfer.rows
+    }
+    return {origin: n for origin, n in counts.items() if n}
 
 
 def _share(targets: Targets, origin: Origin) -> float:
@@ -89,11 +99,11 @@ def _piece(
     tensors: Tensors,
     targets: Targets,
     origin: Origin,
+    n: int,
     temperature: float,
     scale: tuple[float, float],
 ) -> Examples:
     dataset = transfer.rows[origin]
-    n = round(len(dataset) * _share(targets, origin))
     cross_fitted = origin == "real" and targets.real == "out_of_fold"
     soft = transfer.cross_fitted if cross_fitted else transfer.soft_targets[origin]
     probs = soft.probs[:, :n]

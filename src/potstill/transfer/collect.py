@@ -52,6 +52,8 @@ class Collected:
         What each member took and takes.
     reused
         How many members' answers were all computed earlier.
+    left_out
+        A sentence for each member that was left out.
     notes
         What happened that a reader should know: members left out and why, answers reused.
     fingerprint
@@ -65,6 +67,7 @@ class Collected:
     folds: Ints
     costs: tuple[MemberCost, ...]
     reused: int
+    left_out: tuple[str, ...]
     notes: tuple[str, ...]
     fingerprint: str
 
@@ -208,6 +211,7 @@ class _Gathering:
         self._steps_left = 0
         self._shift = Shift()
         self._notes: list[str] = []
+        self._left_out: list[str] = []
         n_outputs = plan.parts["train"].task.n_outputs
         room = {part: (n_members, len(rows), n_outputs) for part, rows in plan.parts.items()}
         self._answers = {part: self._room(shape) for part, shape in room.items()}
@@ -275,7 +279,8 @@ class _Gathering:
         return f"the time for teachers ({self._time_limit_s:g} s) would not have sufficed"
 
     def _leave_out(self, member: Member, reason: str) -> None:
-        self._note(f"left out the member {member.name}: {reason}")
+        self._left_out.append(f"left out the member {member.name}: {reason}")
+        self._note(self._left_out[-1])
         if member.name not in self._shift.worked_on:
             self._progress.advance(self._steps_left)
 
@@ -307,6 +312,7 @@ class _Gathering:
             folds=self._plan.folds,
             costs=tuple(self._costs),
             reused=self._reused,
+            left_out=tuple(self._left_out),
             notes=tuple(self._notes),
             fingerprint=digest(*self._keys, *sorted(self._plan.hashes.items())),
         )

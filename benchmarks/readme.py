@@ -1,6 +1,6 @@
-"""The README's picture out of the results of tables.py: the three models' loss against the teacher's.
+"""The README's picture and table out of the results of tables.py.
 
-python benchmarks/picture.py [--results benchmarks/results/tables] [--out docs/tables.svg]
+python benchmarks/readme.py [--results benchmarks/results/tables]
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ import matplotlib as mpl
 mpl.use("svg")
 import matplotlib.pyplot as plt
 
+ROOT = Path(__file__).parents[1]
+BEGIN, END = "<!-- table: made by benchmarks/readme.py -->", "<!-- end of table -->"
 COLOURS = {"teacher": "#0b6aa8", "twin": "#cf5d8a", "student": "#12936a"}
-NAMES = {"teacher": "ensemble", "twin": "same family, labels alone", "student": "potstill's student"}
+NAMES = {"teacher": "ensemble", "twin": "hard-label twin", "student": "potstill's student"}
 MARKS = {"teacher": "o", "twin": "^", "student": "D"}
 
 
@@ -25,12 +27,51 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--results", default=str(Path(__file__).parent / "results" / "tables"))
-    parser.add_argument("--out", default=str(Path(__file__).parent.parent / "docs" / "tables.svg"))
     arguments = parser.parse_args()
     results = {
         path.stem: json.loads(path.read_text()) for path in sorted(Path(arguments.results).glob("*.json"))
     }
-    draw(results, Path(arguments.out))
+    draw(results, ROOT / "docs" / "tables.svg")
+    readme = ROOT / "README.md"
+    beside = readme.with_suffix(".part")
+    beside.write_text(with_table(readme.read_text(encoding="utf-8"), results), encoding="utf-8")
+    beside.replace(readme)
+
+
+def with_table(text: str, results: dict[str, dict[str, Any]]) -> str:
+    """The README with the table of ``results`` between its two marks."""
+    before, rest = text.split(BEGIN)
+    _, after = rest.split(END)
+    return f"{before}{BEGIN}\n{table(results)}\n{END}{after}"
+
+
+def table(results: dict[str, dict[str, Any]]) -> str:
+    """One row a set: losses of the three models, what was recovered, what it costs."""
+    lines = [
+        "| set | ensemble | twin | **student** | gap recovered | ships | one row | size | its teacher |",
+        "|---|--:|--:|--:|---|---|--:|--:|--:|",
+        *(row(name, result) for name, result in results.items()),
+        "",
+        "Log-loss, for california_housing and diamonds RMSE, on the test rows; the gap is that of the loss.",
+    ]
+    return "\n".join(lines)
+
+
+def row(name: str, result: dict[str, Any]) -> str:
+    metric = "rmse" if result["task"] == "regression" else "log_loss"
+    gap, student, teacher = result["gap_recovered"][metric], result["student"], result["teacher"]
+    losses = [result[model][metric] for model in ("teacher", "twin", "student")]
+    recovered = f"{gap['value'] or 0:.0%} [{gap['low'] or 0:.0%}, {gap['high'] or 0:.0%}]"
+    cells = [
+        name,
+        *(f"{loss:,.0f}" if loss >= 100 else f"{loss:.4f}" for loss in losses),
+        "no provable edge" if gap["edge_is_noise"] else recovered,
+        f"{result['shipped']}, {result['family']}",
+        f"{student['latency_us']['p50']:.0f} µs",
+        f"{student['size_bytes'] / 1000:.0f} kB",
+        f"{teacher['latency_us']['p50'] / 1000:.0f} ms",
+    ]
+    return f"| {' | '.join(cells)} |"
 
 
 def draw(results: dict[str, dict[str, Any]], out: Path) -> None:

@@ -1,0 +1,65 @@
+"""What a student is told: which rows, which soft targets, how much of the label."""
+
+from __future__ import annotations
+
+import narwhals as nw
+import numpy as np
+import pytest
+
+from potstill.training.examples import LABELS_ONLY, Targets, make_examples, rows_taught
+from potstill.types import Column, Dataset, Floats, Origin, Schema, SoftTargets, Task, TransferSet
+
+ORIGINS: tuple[Origin, ...] = ("real", "held_out", "unlabeled", "synthetic")
+SIZES: dict[Origin, int] = {"real": 6, "held_out": 2, "unlabeled": 4, "synthetic": 10}
+CERTAIN = {"real": 0.9, "held_out": 0.8, "unlabeled": 0.7, "synthetic": 0.6}
+OUT_OF_FOLD = 0.55
+
+
+def rows_of(n: int, *, labelled: bool) -> Dataset:
+    frame = nw.from_dict({"x": np.arange(n, dtype=float)}, backend="pandas")
+    labels = np.zeros(n, dtype=np.int64) if labelled else None
+    return Dataset(frame, Task("binary", "y", (0, 1)), Schema((Column("x", "numeric"),)), labels)
+
+
+def soft(n: int, certain: float) -> SoftTargets:
+    probs: Floats = np.tile(np.array([certain, 1 - certain], dtype=np.float32), (1, n, 1))
+    return SoftTargets(("one",), probs, np.ones(1), np.ones(n, dtype=np.bool_), np.zeros(n, dtype=np.int64))
+
+
+@pytest.fixture
+def transfer() -> TransferSet:
+    return TransferSet(
+        rows={origin: rows_of(n, labelled=origin in ("real", "held_out")) for origin, n in SIZES.items()},
+        soft_targets={origin: soft(n, CERTAIN[origin]) for origin, n in SIZES.items()},
+        cross_fitted=soft(SIZES["real"], OUT_OF_FOLD),
+    )
+
+
+def tensors() -> dict[Origin, dict[str, Floats]]:
+    return {origin: {"numeric": np.zeros((n, 1), dtype=np.float32)} for origin, n in SIZES.items()}
+
+
+def test_the_twin_is_taught_by_labelled_rows_alone(transfer: TransferSet) -> None:
+    assert rows_taught(transfer, LABELS_ONLY, ORIGINS) == {"real": 6, "held_out": 2}
+    told = make_examples(transfer, tensors(), LABELS_ONLY, temperature=1.0, origins=ORIGINS)
+    np.testing.assert_array_equal(told.hard_weight, np.ones(8))
+
+
+def test_a_share_of_the_synthetic_rows_is_counted_as_it_is_taken(transfer: TransferSet) -> None:
+    targets = Targets(hard_label_weight=0.25, synthetic=0.5)
+    counted = rows_taught(transfer, targets, ORIGINS)
+    assert counted == {"real": 6, "held_out": 2, "unlabeled": 4, "synthetic": 5}
+    told = make_examples(transfer, tensors(), targets, temperature=1.0, origins=ORIGINS)
+    assert len(told) == sum(counted.values())
+    np.testing.assert_array_equal(told.hard_weight, [0.25] * 8 + [0.0] * 9)
+    np.testing.assert_array_equal(told.labels, [0] * 8 + [-1] * 9)
+
+
+@pytest.mark.parametrize(("real", "certain"), [("out_of_fold", OUT_OF_FOLD), ("in_sample", CERTAIN["real"])])
+def test_only_real_rows_have_two_kinds_of_soft_target(
+    transfer: TransferSet, real: str, certain: float
+) -> None:
+    targets = Targets(real=real)  # type: ignore[arg-type]
+    told = make_examples(transfer, tensors(), targets, temperature=1.0, origins=ORIGINS)
+    expected = [certain] * 6 + [0.8] * 2 + [0.7] * 4 + [0.6] * 10
+    np.testing.assert_allclose(told.teacher_probs[:, 0], expected, rtol=1e-6)
