@@ -48,7 +48,7 @@ def with_table(text: str, results: dict[str, dict[str, Any]]) -> str:
 def table(results: dict[str, dict[str, Any]]) -> str:
     """One row a set: losses of the three models, what was recovered, what it costs."""
     lines = [
-        "| set | ensemble | twin | **student** | gap recovered | ships | one row | size | its teacher |",
+        "| set | ensemble | twin | **student** | gap recovered | ships | one row | size | ensemble's row |",
         "|---|--:|--:|--:|---|---|--:|--:|--:|",
         *(row(name, result) for name, result in results.items()),
         "",
