@@ -371,6 +371,9 @@ class Student(Protocol):
 
     def resized(self, size: float) -> Student: ...
 
+    def variants(self) -> tuple[Student, ...]:
+        """Other settings at the same size that are worth a trial, the most promising first; may be empty."""
+
     def fit(
         self,
         train: Examples,
@@ -381,10 +384,13 @@ class Student(Protocol):
         objective: Objective,
         seed: int,
         effort: int | None = None,
+        time_limit_s: float | None = None,
         device: str = "cpu",
         progress: Progress | None = None,
     ) -> tuple[FittedStudent, int]:
         """Fit on ``train``; with ``valid``, stop early where its loss against the labels is lowest.
+
+        With ``time_limit_s`` training is planned, or cut, to end within about so many seconds.
 
         Returns the student and the effort spent (rounds, epochs) at the best point. A refit passes that as
         ``effort`` with ``valid=None``: exactly so much, no early stopping.
@@ -433,10 +439,17 @@ class Budget(msgspec.Struct, frozen=True):
         p99 of one raw row, one thread, in milliseconds, measured on the exported file.
     size_kb
         The artifact's size on disk in units of 1,000 bytes.
+    memory_mb
+        Memory in units of 1,000,000 bytes that opening the artifact and answering one row adds to a process
+        in which the runtime is already loaded.
+    max_columns
+        Input columns that the student may use; the most valuable are picked.
     """
 
     latency_ms: float | None = None
     size_kb: float | None = None
+    memory_mb: float | None = None
+    max_columns: int | None = None
 
 
 class Latency(msgspec.Struct, frozen=True):

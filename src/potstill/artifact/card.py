@@ -17,7 +17,7 @@ from potstill.types import Latency, Schema, Task
 
 FORMAT_VERSION = 1
 MAX_CARD_BYTES = 4_000_000
-Contender = Literal["teacher", "best_member", "twin", "student"]
+Contender = Literal["teacher", "best_member", "twin", "twin_smoothed", "twin_uncalibrated", "student"]
 
 
 class Lineage(msgspec.Struct, frozen=True):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, final
 
 import joblib
@@ -15,34 +15,58 @@ from potstill.distillation.prepare import Prepared
 from potstill.distillation.recipe import Recipe
 from potstill.distillation.teach import ORIGINS, Taught
 from potstill.errors import UserError
-from potstill.evaluation import measure_latency
+from potstill.evaluation import measure_latency, measure_memory
 from potstill.evaluation.metrics import log_losses, squared_errors
 from potstill.export import artifact_bytes, compose, fit_temperature
 from potstill.objectives import KD, MSE
 from potstill.students import STUDENTS
+from potstill.training.candidates import Assessment, Candidate, Found, choose, pareto, under
 from potstill.training.examples import LABELS_ONLY, RealTargets, Targets, make_examples
-from potstill.training.search import Assessment, Candidate, Found, Lesson, Search
+from potstill.training.lesson import Lesson
+from potstill.training.search import Search
 from potstill.types import Budget, Dataset, FittedStudent, Floats, Latency, Objective, Progress, Student
 
 MANY_EXAMPLES = 10_000
 """From this many rows on, fits are worth a process each."""
+
+TEMPERATURES = (1.0, 2.0)
+"""Temperatures of the distillation loss: all students learn at the first, the leader at the others too."""
 
 TIMING_ROWS = 200
 """Validation rows whose latency is measured, one at a time."""
 
 
 @dataclass(frozen=True)
+class Searched:
+    """A finished search, from which candidates can be settled on, again and again."""
+
+    search: Search
+    found: Found
+    budget: Budget
+    scale: tuple[float, float]
+
+
+@dataclass(frozen=True)
 class Learnt:
-    """Winner and twin, fitted again with the held-out rows; all candidates; sentences worth reading."""
+    """What ships and the baselines, fitted again with the held-out rows; sentences worth reading.
+
+    Parameters
+    ----------
+    student, twin, twin_smoothed
+        Refitted; the last is None where no labels were smoothed (regression).
+    found
+        As they were before, with all candidates.
+    """
 
     student: Candidate
     twin: Candidate
+    twin_smoothed: Candidate | None
     found: Found
     scale: tuple[float, float]
     notes: tuple[str, ...]
 
 
-def learn(
+def search_students(
     taught: Taught,
     prepared: Prepared,
     *,
@@ -50,44 +74,103 @@ def learn(
     budget: Budget,
     recipe: Recipe,
     seed: int,
+    limit_s: float | None,
     progress: Progress,
-) -> Learnt:
-    """Search student and twin on the validation rows, then fit both again with these rows too."""
+) -> Searched:
+    """Search student and twin on the validation rows."""
     train = prepared.parts["train"]
     scale = _scale(train)
     device = chosen_device(recipe.device)
     n_rows = sum(len(rows) for rows in taught.transfer.rows.values())
-    tensors = {origin: prepared.tensors[part] for part, origin in ORIGINS.items() if part in prepared.tensors}
-    lesson = Lesson(
-        transfer=taught.transfer,
-        tensors=tensors,
-        valid=make_examples(
-            taught.transfer, tensors, LABELS_ONLY, temperature=1.0, origins=("held_out",), scale=scale
-        ),
-        spec=prepared.encoder.spec,
-        task=train.task,
-        scale=scale,
+    lesson = make_lesson(
+        taught,
+        prepared,
         seed=seed,
         device=device,
         workers=joblib.cpu_count() if device == "cpu" and n_rows >= MANY_EXAMPLES else 1,
     )
     search = Search(
         lesson,
-        assess=Assessor(prepared, scale),
+        assess=Assessor(prepared, scale, memory=budget.memory_mb is not None),
         budget=budget,
-        objective=_objective(train, recipe),
+        objectives=_objectives(train, recipe),
+        limit_s=limit_s,
         progress=progress,
     )
     families = [family() for family in STUDENTS.values()] if student is None else [student]
     found = search.run(families, kinds_of_target(taught, recipe), free_size=student is None)
-    progress.start("fitting on all rows", 2)
-    refitted, *others = search.refit([found.student, *([] if found.student is found.twin else [found.twin])])
-    twin = others[0] if others else refitted
-    progress.advance(2)
-    notes = _over_budget(found.student, budget)
+    return Searched(search, found, budget, scale)
+
+
+def make_lesson(
+    taught: Taught, prepared: Prepared, *, seed: int, device: str = "cpu", workers: int = 1
+) -> Lesson:
+    """What the candidates of a search learn from and are chosen by."""
+    tensors = {origin: prepared.tensors[part] for part, origin in ORIGINS.items() if part in prepared.tensors}
+    scale = _scale(prepared.parts["train"])
+    return Lesson(
+        transfer=taught.transfer,
+        tensors=tensors,
+        valid=make_examples(
+            taught.transfer, tensors, LABELS_ONLY, temperature=1.0, origins=("held_out",), scale=scale
+        ),
+        spec=prepared.encoder.spec,
+        task=prepared.parts["train"].task,
+        scale=scale,
+        seed=seed,
+        device=device,
+        workers=workers,
+    )
+
+
+def settle(
+    searched: Searched, *, pick: int | None = None, budget: Budget | None = None, progress: Progress
+) -> Learnt:
+    """Settle on a candidate, and fit it and the baselines again with the validation rows too.
+
+    Parameters
+    ----------
+    pick
+        Number of a point of the frontier, from 1; None takes the best under the budget.
+    budget
+        Judges the candidates by another budget than they were searched under.
+
+    Raises
+    ------
+    UserError
+        The frontier has no such point.
+    """
+    found, allowed = searched.found, budget or searched.budget
+    if budget is not None:
+        found = choose(under(budget, found.candidates))
+    if pick is not None:
+        found = replace(found, student=_picked(found, pick))
+    wanted = [found.student, found.twin, *([found.twin_smoothed] if found.twin_smoothed else [])]
+    different = list({id(one): one for one in wanted}.values())
+    progress.start("fitting on all rows", len(different))
+    again = dict(zip(map(id, different), searched.search.refit(different), strict=True))
+    progress.advance(len(different))
+    notes = _over_budget(found.student, allowed) if pick is None else ()
     for note in notes:
         progress.note(note)
-    return Learnt(student=refitted, twin=twin, found=found, scale=scale, notes=notes)
+    return Learnt(
+        student=again[id(found.student)],
+        twin=again[id(found.twin)],
+        twin_smoothed=again[id(found.twin_smoothed)] if found.twin_smoothed else None,
+        found=found,
+        scale=searched.scale,
+        notes=notes,
+    )
+
+
+def _picked(found: Found, number: int) -> Candidate:
+    front = pareto(found.candidates)
+    if not 1 <= number <= len(front):
+        raise UserError(
+            f"Wanted point {number} of the frontier, which has the points 1 to {len(front)}.",
+            hint="The report and `potstill compare` number them.",
+        )
+    return front[number - 1]
 
 
 def _over_budget(chosen: Candidate, budget: Budget) -> tuple[str, ...]:
@@ -102,6 +185,8 @@ def _over_budget(chosen: Candidate, budget: Budget) -> tuple[str, ...]:
         wanted.append(
             f"{needed.latency_us.p99 / 1000:.3f} ms at p99 where {budget.latency_ms:g} ms are allowed"
         )
+    if budget.memory_mb is not None and needed.memory_bytes is not None:
+        wanted.append(f"{needed.memory_bytes / 1e6:.1f} MB of memory where {budget.memory_mb:g} are allowed")
     return (
         f"No student keeps the budget. The one that ships needs {' and '.join(wanted)}; loosen the budget, "
         "or name a smaller student.",
@@ -112,9 +197,9 @@ def kinds_of_target(taught: Taught, recipe: Recipe) -> list[Targets]:
     """The kinds of target worth a trial with this transfer set, the most promising first."""
     more = {"unlabeled", "synthetic"} & taught.transfer.rows.keys()
     crossed = bool(taught.transfer.cross_fitted.out_of_fold.any())
-    real: RealTargets = "out_of_fold" if crossed else "in_sample"
+    real: RealTargets = recipe.real_targets or ("out_of_fold" if crossed else "in_sample")
     kinds = [Targets(hard_label_weight=0.5, real=real), Targets(hard_label_weight=0.0, real=real)]
-    if crossed:
+    if crossed and recipe.real_targets is None:
         kinds.append(Targets(hard_label_weight=0.0, real="in_sample"))
     if more:
         kinds += [
@@ -130,7 +215,9 @@ def kinds_of_target(taught: Taught, recipe: Recipe) -> list[Targets]:
 class Assessor:
     """Exports a fitted student with its calibration, times it and scores it on the validation rows."""
 
-    def __init__(self, prepared: Prepared, scale: tuple[float, float]) -> None:
+    def __init__(self, prepared: Prepared, scale: tuple[float, float], *, memory: bool = False) -> None:
+        self._memory = memory
+        self._schema = prepared.schema
         self._encoder = prepared.encoder
         self._valid = prepared.parts["valid"]
         self._tensors = prepared.tensors["valid"]
@@ -142,13 +229,14 @@ class Assessor:
         logits = fitted.logits(self._tensors)
         calibration = calibrate(logits, valid, self._scale)
         graph = compose(self._encoder, fitted, calibration, task=valid.task)
-        card = Card(name="candidate", task=valid.task, schema=valid.schema, calibration=calibration)
+        card = Card(name="candidate", task=valid.task, schema=self._schema, calibration=calibration)
         artifact = artifact_bytes(graph, card, valid.rows)
         return Assessment(
             loss=_loss(calibration.apply(logits), valid),
             temperature=calibration.temperature if isinstance(calibration, Softmax) else 1.0,
             size_bytes=len(artifact),
             latency_us=quiet_latency(load(artifact), self._rows),
+            memory_bytes=measure_memory(artifact) if self._memory else None,
         )
 
 
@@ -201,5 +289,7 @@ def _scale(train: Dataset) -> tuple[float, float]:
     return spread or 1.0, float(np.mean(train.labels))
 
 
-def _objective(train: Dataset, recipe: Recipe) -> Objective:
-    return KD(temperature=recipe.temperature or 1.0) if train.task.is_classification else MSE()
+def _objectives(train: Dataset, recipe: Recipe) -> list[Objective]:
+    if not train.task.is_classification:
+        return [MSE()]
+    return [KD(temperature=each) for each in ([recipe.temperature] if recipe.temperature else TEMPERATURES)]

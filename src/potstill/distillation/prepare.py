@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+import msgspec
 import numpy as np
 
 from potstill.data import (
@@ -22,7 +23,7 @@ from potstill.distillation.recipe import Recipe
 from potstill.errors import UserError
 from potstill.modalities import TabularEncoder
 from potstill.transfer.augment import AUGMENTERS
-from potstill.types import Dataset, Encoder, Ints, Progress, Tensors
+from potstill.types import Dataset, DroppedColumn, Encoder, Ints, Progress, Schema, Tensors
 
 Part = Literal["train", "valid", "test", "unlabeled", "synthetic"]
 
@@ -58,7 +59,9 @@ class Prepared:
     tensors
         The encoded rows of each part.
     encoder
-        Fitted on the training rows.
+        Of the columns the student may see.
+    schema
+        These columns.
     folds
         ``(n_train,)`` cross-fitting fold of each training row.
     data_hash
@@ -72,10 +75,30 @@ class Prepared:
     parts: Mapping[Part, Dataset]
     tensors: Mapping[Part, Tensors]
     encoder: Encoder
+    schema: Schema
     folds: Ints
     data_hash: str
     n_given: int
     notes: tuple[str, ...]
+
+    def seeing(self, names: Sequence[str]) -> Prepared:
+        """The same rows for a student that sees these columns only."""
+        columns = tuple(column for column in self.schema.columns if column.name in set(names))
+        return self._encoded(msgspec.structs.replace(self.schema, columns=columns))
+
+    def first_synthetic(self, n_rows: int) -> Prepared:
+        """The same with the first ``n_rows`` synthetic rows; with none of them for 0."""
+        rows, tensors = dict(self.parts), dict(self.tensors)
+        synthetic, encoded = rows.pop("synthetic"), tensors.pop("synthetic")
+        if n_rows:
+            rows["synthetic"] = synthetic.take(np.arange(n_rows))
+            tensors["synthetic"] = {name: values[:n_rows] for name, values in encoded.items()}
+        return replace(self, parts=rows, tensors=tensors)
+
+    def _encoded(self, schema: Schema) -> Prepared:
+        encoder = TabularEncoder(schema)
+        tensors = {part: encoder.encode(dataset.rows) for part, dataset in self.parts.items()}
+        return replace(self, encoder=encoder, schema=schema, tensors=tensors)
 
 
 def prepare(
@@ -130,11 +153,13 @@ def prepare(
     synthetic = _synthesise(parts["train"], recipe, seed, progress)
     if synthetic is not None:
         parts["synthetic"] = synthetic
-    encoder = TabularEncoder.fit(whole)
+    schema = student_schema(whole.schema, recipe)
+    encoder = TabularEncoder(schema)
     return Prepared(
         parts=parts,
         tensors={part: encoder.encode(dataset.rows) for part, dataset in parts.items()},
         encoder=encoder,
+        schema=schema,
         folds=fold_ids(parts["train"], recipe.folds or folds_for(len(whole)), seed),
         data_hash=content_hash(loaded.dataset),
         n_given=len(loaded.dataset) + loaded.n_missing_target,
@@ -176,13 +201,43 @@ def _schema_without(dataset: Dataset, test: Ints, recipe: Recipe) -> Dataset:
     return replace(dataset, schema=schema)
 
 
+def student_schema(schema: Schema, recipe: Recipe) -> Schema:
+    """The columns of ``schema`` that the recipe lets the student see; the others as dropped.
+
+    Raises
+    ------
+    UserError
+        It names a column that is not there, or leaves none.
+    """
+    for option, names in (("student_columns", recipe.student_columns), ("without", recipe.without)):
+        for name in names:
+            if name not in schema.names:
+                raise UserError(
+                    f"The recipe's {option} name a column {name!r} that the model does not have; it has "
+                    f"{', '.join(map(repr, schema.names))}.",
+                    hint="Check the spelling; columns that were dropped cannot be named.",
+                )
+    named = set(recipe.student_columns or schema.names) - set(recipe.without)
+    if not named:
+        raise UserError(
+            "The recipe leaves the student no column to see.",
+            hint="Name fewer columns in `without`, or others in `student_columns`.",
+        )
+    unseen = [DroppedColumn(name, "the teacher's alone") for name in schema.names if name not in named]
+    return Schema(
+        columns=tuple(column for column in schema.columns if column.name in named),
+        dropped=(*schema.dropped, *unseen),
+    )
+
+
 def _synthesise(train: Dataset, recipe: Recipe, seed: int, progress: Progress) -> Dataset | None:
     if recipe.augmenter not in AUGMENTERS:
         raise UserError(
             f"There is no augmenter called {recipe.augmenter!r}; there are: {', '.join(sorted(AUGMENTERS))}.",
             hint="`potstill parts` lists every part with its parameters.",
         )
-    decided = min(SYNTHETIC_PER_ROW * len(train), SYNTHETIC_ROWS)
+    most = SYNTHETIC_ROWS if recipe.time_limit is None else SYNTHETIC_ROWS * min(1, recipe.time_limit / 300)
+    decided = min(SYNTHETIC_PER_ROW * len(train), most)
     n_rows = round(decided if recipe.synthetic is None else recipe.synthetic * len(train))
     if not n_rows:
         return None

@@ -28,6 +28,7 @@ from potstill.artifact import (
     load,
 )
 from potstill.artifact.card import Contender
+from potstill.distillation.columns import Picked
 from potstill.distillation.learn import Learnt, quiet_latency, single_rows
 from potstill.distillation.prepare import Prepared
 from potstill.distillation.teach import Taught, TeacherCost
@@ -35,8 +36,9 @@ from potstill.evaluation import measure_batch
 from potstill.evaluation.evidence import Evidence, gather
 from potstill.export import artifact_bytes, check_parity, compose, graph_inputs
 from potstill.report import CandidateFacts, ModelFacts, ReportFacts
+from potstill.training.candidates import Candidate, pareto
 from potstill.training.examples import rows_taught
-from potstill.training.search import REFIT_ORIGINS, Candidate, pareto
+from potstill.training.lesson import REFIT_ORIGINS
 from potstill.types import Dataset, Floats, Progress
 
 BATCH_ROWS = 2_000
@@ -68,7 +70,7 @@ class Proven:
 def prove(
     learnt: Learnt,
     taught: Taught,
-    prepared: Prepared,
+    picked: Picked,
     *,
     seed: int,
     timings: Mapping[str, float],
@@ -81,13 +83,14 @@ def prove(
     ParityFailed
         An exported graph does not answer as the trained student does; nothing is written then.
     """
+    prepared = picked.prepared
     progress.start("exporting and measuring", 3)
     account = _account(learnt, taught, prepared, seed)
-    small: dict[Contender, _Exported] = {}
-    candidates: tuple[tuple[Contender, Candidate], ...] = (("twin", learnt.twin), ("student", learnt.student))
-    for name, candidate in candidates:
-        small[name] = _export(candidate, account, prepared, learnt.scale)
-        progress.advance()
+    small: dict[Contender, _Exported] = {"twin": _export(learnt.twin, account, prepared, learnt.scale)}
+    if learnt.twin_smoothed is not None:
+        small["twin_smoothed"] = _export(learnt.twin_smoothed, account, prepared, learnt.scale)
+    small["student"] = _export(learnt.student, account, prepared, learnt.scale)
+    progress.advance(2)
     if "test" not in prepared.parts:
         return _seal(small["student"], account, prepared)
     test = prepared.parts["test"]
@@ -95,7 +98,7 @@ def prove(
     facts = ReportFacts(
         title=account.name,
         task=test.task,
-        evidence=_evidence(small, taught, test, seed),
+        evidence=_evidence(small, taught, test, prepared, seed),
         models=models,
         shipped=account.shipped,
         candidates=_candidates(learnt),
@@ -142,13 +145,18 @@ def _seal(exported: _Exported, account: Card, prepared: Prepared) -> Proven:
     return Proven(artifact=artifact, card=load(artifact).card, facts=None)
 
 
-def _evidence(small: Mapping[Contender, _Exported], taught: Taught, test: Dataset, seed: int) -> Evidence:
+def _evidence(
+    small: Mapping[Contender, _Exported], taught: Taught, test: Dataset, prepared: Prepared, seed: int
+) -> Evidence:
     assert test.labels is not None
-    inputs = graph_inputs(test.rows, test.schema)
+    inputs = graph_inputs(test.rows, prepared.schema)
     outputs: dict[str, Floats] = {}
     if "test" in taught.answers:
         outputs |= {"teacher": taught.answers["test"], "best_member": taught.best_answers["test"]}
     outputs |= {name: exported.model.outputs(inputs) for name, exported in small.items()}
+    twin = small["twin"]
+    if isinstance(twin.calibration, Softmax):
+        outputs["twin_uncalibrated"] = Softmax().apply(twin.candidate.fitted.logits(prepared.tensors["test"]))
     columns = {name: _plain(test.rows.get_column(name)) for name in test.schema.names[:SHOWN_COLUMNS]}
     return gather(
         outputs,
@@ -183,6 +191,9 @@ def _costs(small: Mapping[Contender, _Exported], taught: Taught, test: Dataset) 
     singles, batch = single_rows(test), test.rows[:BATCH_ROWS, :]
     for name, exported in small.items():
         model = exported.model
+        if name == "twin_smoothed":
+            models[name] = ModelFacts(label=exported.candidate.student.name, size_bytes=exported.size_bytes)
+            continue
         answer = model.predict_proba if test.task.is_classification else model.predict
         throughput = measure_batch(answer, batch, len(batch))
         models[name] = ModelFacts(
@@ -198,11 +209,10 @@ def _costs(small: Mapping[Contender, _Exported], taught: Taught, test: Dataset) 
 def _account(learnt: Learnt, taught: Taught, prepared: Prepared, seed: int) -> Card:
     """The Card before anything is measured."""
     train, chosen = prepared.parts["train"], learnt.student
-    twin_ships = learnt.found.student is learnt.found.twin
     return Card(
         name=train.task.target,
         task=train.task,
-        schema=train.schema,
+        schema=prepared.schema,
         calibration=Softmax(),
         lineage=Lineage(
             members={name: round(weight, 6) for name, weight in taught.members.items() if weight > 0},
@@ -217,7 +227,7 @@ def _account(learnt: Learnt, taught: Taught, prepared: Prepared, seed: int) -> C
             versions={"python": platform.python_version()} | {name: version(name) for name in _VERSIONED},
         ),
         volatile=Volatile(created=datetime.now(UTC).isoformat(timespec="seconds")),
-        shipped="twin" if twin_ships else "student",
+        shipped="twin" if learnt.found.twin_ships else "student",
     )
 
 

@@ -22,7 +22,10 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     columns
         Kinds of columns where the inferred one is wrong, e.g. ``{"zip": "categorical"}``.
     drop
-        Columns that no student may see.
+        Columns that neither the default teacher nor a student may see.
+    student_columns, without
+        Columns that the student may see (all, where none are named), and columns that it may not: those that
+        are not there, or cost too much, where the student serves. The teacher sees them all the same.
     weight, group, time
         Names of the column of sample weights, of the groups that are never split, and of the time by which to
         split.
@@ -31,8 +34,11 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
         evaluation) and for choosing the student; None for the latter is 15 %, at most 5,000 rows.
     folds
         Folds of the cross-fitting; None decides by the number of rows.
+    time_limit
+        Seconds the whole run may take, data to evaluation; None takes what the plan takes, and a seed then
+        decides the result. An adopted teacher's own time counts but cannot be cut.
     teacher_time
-        Seconds the default ensemble may take, on this machine.
+        Seconds the default ensemble may take, on this machine; under a time limit at most 45 % of it.
     teacher_weights
         ``equal`` or ``select`` (greedy ensemble selection out of fold); None selects for the default ensemble
         and leaves an adopted one as it is.
@@ -40,6 +46,8 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
         Softens teacher and student in the distillation loss; None searches.
     hard_label_weight
         Weight in [0, 1] of the label against the soft target on rows that have one; None searches.
+    real_targets
+        Whether the soft targets of labelled rows are ``out_of_fold`` or ``in_sample``; None searches.
     synthetic
         Synthetic rows for each real one; 0 for none; None decides by rows and validation.
     augmenter
@@ -55,16 +63,20 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     task: TaskKind | None = None
     columns: dict[str, ColumnKind] = {}
     drop: tuple[str, ...] = ()
+    student_columns: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
     weight: str | None = None
     group: str | None = None
     time: str | None = None
     test_fraction: float = 0.2
     valid_fraction: float | None = None
     folds: int | None = None
+    time_limit: float | None = None
     teacher_time: float = 150.0
     teacher_weights: Literal["equal", "select"] | None = None
     temperature: float | None = None
     hard_label_weight: float | None = None
+    real_targets: Literal["out_of_fold", "in_sample"] | None = None
     synthetic: float | None = None
     augmenter: str = "neighbours"
     trust: bool = False
@@ -114,6 +126,7 @@ _RANGES = (
     ("test_fraction", 0.0, 0.9),
     ("valid_fraction", 0.01, 0.9),
     ("folds", 2, 50),
+    ("time_limit", 5.0, 1e7),
     ("teacher_time", 0.1, 1e7),
     ("temperature", 0.05, 100.0),
     ("hard_label_weight", 0.0, 1.0),
@@ -122,6 +135,7 @@ _RANGES = (
 _CHOICES: dict[str, tuple[str | None, ...]] = {
     "device": ("auto", "cpu", "cuda"),
     "teacher_weights": (None, "equal", "select"),
+    "real_targets": (None, "out_of_fold", "in_sample"),
     "task": (None, "binary", "multiclass", "regression"),
 }
 

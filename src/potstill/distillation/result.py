@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, final
 
@@ -13,7 +13,8 @@ from potstill.errors import UserError
 from potstill.export import write_whole
 from potstill.report import ReportFacts, save_report, verdict
 from potstill.report.facts import MODELS
-from potstill.training.search import Candidate, pareto
+from potstill.training.candidates import Candidate, pareto
+from potstill.types import Budget
 
 
 @final
@@ -48,6 +49,7 @@ class Result:
         rows: Mapping[str, int],
         seconds: Mapping[str, float],
         notes: tuple[str, ...],
+        settled: Callable[[int | None, Budget | None], Result],
     ) -> None:
         self.artifact = artifact
         self.card = card
@@ -56,12 +58,27 @@ class Result:
         self.rows = dict(rows)
         self.seconds = dict(seconds)
         self.notes = notes
+        self._settled = settled
         self._path: str | None = None
 
     @property
     def pareto(self) -> tuple[Candidate, ...]:
         """The candidates that no other beats in validation loss, latency and size at once."""
         return pareto(self.candidates)
+
+    def pick(self, number: int) -> Result:
+        """The result that ships point ``number`` of `pareto`, from 1, fitted on all rows and measured.
+
+        Raises
+        ------
+        UserError
+            There is no such point.
+        """
+        return self._settled(number, None)
+
+    def within(self, budget: Budget) -> Result:
+        """The result for another budget, out of what this run has tried; all is refitted and measured."""
+        return self._settled(None, budget)
 
     @property
     def model(self) -> Model:

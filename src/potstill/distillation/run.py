@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
-from potstill.distillation.learn import learn
+from potstill.distillation.clock import Clock
+from potstill.distillation.columns import pick_columns
+from potstill.distillation.learn import search_students, settle
 from potstill.distillation.prepare import prepare
 from potstill.distillation.prove import prove
 from potstill.distillation.recipe import Recipe
@@ -35,6 +34,7 @@ def distill(
     seed: int = 0,
     recipe: Recipe | None = None,
     sample_weight: Any = None,
+    pick: int | None = None,
     progress: Progress | None = None,
 ) -> Result:
     """Distil an ensemble into one small model, and prove what it is worth.
@@ -64,6 +64,9 @@ def distill(
     sample_weight
         ``(n,)`` weights of the rows of ``train``, for those who have them apart; a column of weights is named
         in the recipe.
+    pick
+        Number, from 1, of the point of the frontier to ship; None ships the best under the budget. A run with
+        the same seed has the same frontier, and `Result.pick` picks without another run.
     progress
         Told how far the work is; None is silent.
 
@@ -89,7 +92,7 @@ def distill(
     if not 0 <= seed <= MAX_SEED:
         raise UserError(f"Wanted a seed from 0 to {MAX_SEED:,}, got {seed:,}.", hint="0 is as good as any.")
     recipe, progress, budget = recipe or Recipe(), progress or Silent(), budget or DEFAULT_BUDGET
-    clock = _Clock()
+    clock = Clock(recipe.time_limit)
     with clock.stage("prepare"):
         prepared = prepare(
             train,
@@ -102,34 +105,44 @@ def distill(
             progress=progress,
         )
     with clock.stage("teacher"):
-        taught = teach(teachers, prepared, recipe=recipe, seed=seed, progress=progress)
-    with clock.stage("student"):
-        learnt = learn(
-            taught, prepared, student=student, budget=budget, recipe=recipe, seed=seed, progress=progress
+        taught, prepared = teach(
+            teachers, prepared, recipe=recipe, seed=seed, limit_s=clock.teacher_s(), progress=progress
         )
-    with clock.stage("evaluation"):
-        proven = prove(learnt, taught, prepared, seed=seed, timings=clock.seconds, progress=progress)
-    return Result(
-        artifact=proven.artifact,
-        card=proven.card,
-        facts=proven.facts,
-        candidates=learnt.found.candidates,
-        rows={part: len(rows) for part, rows in prepared.parts.items()},
-        seconds={**clock.seconds, "total": sum(clock.seconds.values())},
-        notes=(*prepared.notes, *taught.notes, *learnt.notes),
-    )
+    with clock.stage("student"):
+        chosen = pick_columns(taught, prepared, budget=budget, seed=seed, progress=progress)
+        searched = search_students(
+            taught,
+            chosen.prepared,
+            student=student,
+            budget=budget,
+            recipe=recipe,
+            seed=seed,
+            limit_s=clock.student_s(),
+            progress=progress,
+        )
 
+    def settled(pick: int | None, other: Budget | None) -> Result:
+        stages = Clock(spent=clock.seconds)
+        with stages.stage("student"):
+            learnt = settle(searched, pick=pick, budget=other, progress=progress)
+        with stages.stage("evaluation"):
+            proven = prove(
+                learnt,
+                taught,
+                chosen,
+                seed=seed,
+                timings=stages.seconds,
+                progress=progress,
+            )
+        return Result(
+            artifact=proven.artifact,
+            card=proven.card,
+            facts=proven.facts,
+            candidates=learnt.found.candidates,
+            rows={part: len(rows) for part, rows in prepared.parts.items()},
+            seconds={**stages.seconds, "total": sum(stages.seconds.values())},
+            notes=(*prepared.notes, *taught.notes, *chosen.notes, *learnt.notes),
+            settled=settled,
+        )
 
-class _Clock:
-    """Wall-clock seconds of the stages."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        begin = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[name] = time.perf_counter() - begin
+    return settled(pick, None)

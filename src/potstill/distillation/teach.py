@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 from potstill.distillation.prepare import Part, Prepared
 from potstill.distillation.recipe import Recipe
 from potstill.errors import UserError
+from potstill.modalities import TabularEncoder
 from potstill.teachers import adopt_all
 from potstill.teachers.table import OutOfFoldTableTeacher, TableTeacher
 from potstill.teachers.zoo import default_members
@@ -39,6 +41,9 @@ ORIGINS: Mapping[Part, Origin] = {
 }
 """The origin, in the transfer set, of the rows of each part that a student may learn from."""
 
+
+RATED_ROWS = 1_000
+"""Training rows that tell how fast an adopted teacher answers."""
 
 CACHE_BYTES = 10_000_000_000
 """The user's own cache is cut back to this after a run, the answers longest unchanged first."""
@@ -89,15 +94,32 @@ class Taught:
     notes: tuple[str, ...]
 
 
-def teach(teachers: Any, prepared: Prepared, *, recipe: Recipe, seed: int, progress: Progress) -> Taught:
+def teach(
+    teachers: Any,
+    prepared: Prepared,
+    *,
+    recipe: Recipe,
+    seed: int,
+    limit_s: float | None = None,
+    progress: Progress,
+) -> tuple[Taught, Prepared]:
     """Adopt or make the teacher, ask it about every row, weigh its members.
+
+    Parameters
+    ----------
+    limit_s
+        Seconds it may take: the default ensemble is made so small; an adopted one is asked about fewer of the
+        synthetic rows, which the ``prepared`` that comes back then lacks.
 
     Raises
     ------
     UserError
         A teacher cannot be adopted or cannot answer the rows.
     """
-    members = _members(teachers, prepared, recipe)
+    teacher_s = recipe.teacher_time if limit_s is None else min(recipe.teacher_time, limit_s)
+    members = _members(teachers, prepared, recipe, teacher_s)
+    if limit_s is not None:
+        prepared = _affordable(members, prepared, limit_s)
     store = _store(recipe)
     collected = collect(
         members,
@@ -105,7 +127,7 @@ def teach(teachers: Any, prepared: Prepared, *, recipe: Recipe, seed: int, progr
         folds=prepared.folds,
         store=store,
         seed=seed,
-        time_limit_s=recipe.teacher_time if teachers is None else None,
+        time_limit_s=teacher_s if teachers is None else None,
         workers=joblib.cpu_count() if teachers is None else 1,
         progress=progress,
     )
@@ -119,7 +141,7 @@ def teach(teachers: Any, prepared: Prepared, *, recipe: Recipe, seed: int, progr
     best = _best(collected, train)
     alone = np.eye(len(collected.members))[best]
     heard: tuple[Part, ...] = ("valid", "test")
-    return Taught(
+    taught = Taught(
         transfer=_transfer_set(prepared, collected, weights),
         answers={part: _average(collected, part, weights) for part in heard if part in collected.answers},
         best_answers={part: _average(collected, part, alone) for part in heard if part in collected.answers},
@@ -130,16 +152,42 @@ def teach(teachers: Any, prepared: Prepared, *, recipe: Recipe, seed: int, progr
         warnings=(*collected.left_out, *leaks),
         notes=(*collected.notes, *leaks),
     )
+    return taught, prepared
 
 
-def _members(teachers: Any, prepared: Prepared, recipe: Recipe) -> Sequence[Teacher | Trainable]:
+def _affordable(members: Sequence[Teacher | Trainable], prepared: Prepared, limit_s: float) -> Prepared:
+    """As many synthetic rows as fitted members can answer in time, by what some training rows take them."""
+    fitted = [member for member in members if not isinstance(member, Trainable | PartialTeacher)]
+    if "synthetic" not in prepared.parts or not fitted:
+        return prepared
+    begin = time.monotonic()
+    train = prepared.parts["train"]
+    few, many = (train.take(np.arange(min(n, len(train)))) for n in (50, RATED_ROWS))
+    each_s = sum(_seconds(member, many) - _seconds(member, few) for member in fitted) / max(
+        1, len(many) - len(few)
+    )
+    always = sum(len(rows) for part, rows in prepared.parts.items() if part != "synthetic")
+    left_s = limit_s - (time.monotonic() - begin)
+    rows = int(max(0.0, left_s / max(each_s, 1e-9) - always))
+    return prepared.first_synthetic(min(rows, len(prepared.parts["synthetic"])))
+
+
+def _seconds(member: Teacher, rows: Dataset) -> float:
+    begin = time.monotonic()
+    member.predict(rows)
+    return time.monotonic() - begin
+
+
+def _members(
+    teachers: Any, prepared: Prepared, recipe: Recipe, teacher_s: float
+) -> Sequence[Teacher | Trainable]:
     train = prepared.parts["train"]
     if teachers is None:
         return default_members(
             train.task,
             n_rows=len(train),
-            spec=prepared.encoder.spec,
-            time_s=recipe.teacher_time,
+            spec=TabularEncoder(train.schema).spec,
+            time_s=teacher_s,
             folds=int(prepared.folds.max()) + 1,
             threads=joblib.cpu_count(),
         )

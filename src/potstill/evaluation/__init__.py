@@ -7,12 +7,14 @@ fidelity.py     where student and teacher differ
 parts.py        the same scores by class and by slice
 evidence.py     all of the above, gathered once
 cost.py         latency, throughput, size, energy and money
+memory.py       what an open artifact holds
 """
 
 from potstill.evaluation.calibration import ReliabilityCurve, reliability_curve
 from potstill.evaluation.cost import Throughput, cost_of_million, file_size, measure_batch, measure_latency
 from potstill.evaluation.evidence import Disagreement, Evidence, Predictions, gather
 from potstill.evaluation.fidelity import agreement, disagreements, distance
+from potstill.evaluation.memory import measure_memory
 from potstill.evaluation.metrics import (
     OperatingPoint,
     classification_scores,
@@ -53,6 +55,7 @@ __all__ = [
     "gather",
     "measure_batch",
     "measure_latency",
+    "measure_memory",
     "operating_points",
     "per_class",
     "regression_scores",

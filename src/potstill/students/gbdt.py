@@ -26,6 +26,7 @@ from potstill.types import (
     Objective,
     Progress,
     Silent,
+    Student,
     Task,
     Tensors,
 )
@@ -65,6 +66,9 @@ class GBDT(msgspec.Struct, frozen=True):
         """The same family at another size."""
         return msgspec.structs.replace(self, size=size)
 
+    def variants(self) -> tuple[Student, ...]:
+        return ()
+
     def fit(
         self,
         train: Examples,
@@ -75,6 +79,7 @@ class GBDT(msgspec.Struct, frozen=True):
         objective: Objective,
         seed: int,
         effort: int | None = None,
+        time_limit_s: float | None = None,
         device: str = "cpu",  # noqa: ARG002
         progress: Progress | None = None,
     ) -> tuple[FittedStudent, int]:

@@ -26,6 +26,7 @@ from potstill.types import (
     Objective,
     Progress,
     Silent,
+    Student,
     Task,
     Tensors,
 )
@@ -76,6 +77,9 @@ class MLP(msgspec.Struct, frozen=True):
         """The same family at another size."""
         return msgspec.structs.replace(self, size=size)
 
+    def variants(self) -> tuple[Student, ...]:
+        return ()
+
     def fit(
         self,
         train: Examples,
@@ -86,6 +90,7 @@ class MLP(msgspec.Struct, frozen=True):
         objective: Objective,
         seed: int,
         effort: int | None = None,
+        time_limit_s: float | None = None,
         device: str = "cpu",
         progress: Progress | None = None,
     ) -> tuple[FittedStudent, int]:

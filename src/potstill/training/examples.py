@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import msgspec
@@ -30,12 +31,16 @@ class Targets(msgspec.Struct, frozen=True):
         Share in [0, 1] of the transfer set's synthetic rows that is used.
     unlabeled
         Whether the rows without labels are used.
+    smoothing
+        Weight in [0, 1) of the uniform distribution in a twin's labels: the baseline that softens its targets
+        without a teacher. It counts only where labels alone are taught.
     """
 
     hard_label_weight: float = 0.5
     real: RealTargets = "out_of_fold"
     synthetic: float = 1.0
     unlabeled: bool = True
+    smoothing: float = 0.0
 
     @property
     def labels_only(self) -> bool:
@@ -76,7 +81,14 @@ def make_examples(
         _piece(transfer, tensors[origin], targets, origin, n_rows, temperature, scale)
         for origin, n_rows in taken.items()
     ]
-    return _join(pieces)
+    told = _join(pieces)
+    return _smoothed(told, targets.smoothing) if targets.labels_only and targets.smoothing else told
+
+
+def _smoothed(told: Examples, amount: float) -> Examples:
+    """The labels of a twin mixed with the uniform distribution, which then stands in the teacher's place."""
+    uniform = np.full_like(told.teacher_probs, 1 / told.teacher_probs.shape[1])
+    return replace(told, teacher_probs=uniform, hard_weight=told.hard_weight * np.float32(1 - amount))
 
 
 def rows_taught(transfer: TransferSet, targets: Targets, origins: Sequence[Origin]) -> dict[Origin, int]:

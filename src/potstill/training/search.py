@@ -1,10 +1,12 @@
-"""The best student under a budget, and the best twin: same families, same sizes, same number of fits each.
+"""The best student under a budget, and the best twin: same families, same sizes, as many fits.
 
-The search is a fixed, small plan rather than an open-ended one, so that a seed decides its result:
+The search narrows by stages, as successive halving does, but every candidate is fitted to the end:
 
-1. every family at its own size, as a student and as a twin;
-2. the other kinds of target for the families that are near the best;
-3. the leading student and the leading twin, each at other sizes.
+1. every family, at the size the budget allows, as a student and as a twin;
+2. the best families with the other kinds of target, the leader with other temperatures;
+3. the leading student and the leading twin with other settings, then at other sizes, and the twin smoothed;
+4. the leaders much smaller: the small end of the frontier;
+5. under a time limit, changes of the leaders until it is used up.
 
 Every candidate is exported and measured by the caller's `assess`; one that breaks the budget is shrunk until
 it fits. All choices are made on validation rows.
@@ -12,155 +14,45 @@ it fits. All choices are made on validation rows.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import final
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Literal, final
 
-from joblib import Parallel, delayed
-from threadpoolctl import threadpool_limits
+import msgspec
+import numpy as np
 
-from potstill.training.examples import LABELS_ONLY, Targets, make_examples
-from potstill.types import (
-    Budget,
-    Examples,
-    FeatureSpec,
-    FittedStudent,
-    Latency,
-    Objective,
-    Origin,
-    Progress,
-    Silent,
-    Student,
-    Task,
-    Tensors,
-    TransferSet,
-)
+from potstill.objectives import KD, MSE
+from potstill.training.candidates import Assessment, Candidate, Found, choose, excess, order
+from potstill.training.examples import LABELS_ONLY, Targets
+from potstill.training.lesson import Fit, Fitted, Lesson, Trial
+from potstill.training.pace import Pace
+from potstill.types import Budget, FittedStudent, Objective, Progress, Silent, Student
 
-SIZES = (0.5, 2.0)
-"""Sizes tried for the leading student and the leading twin, beside their own."""
+Side = Literal["student", "twin"]
 
-FAR = 1.15
-"""A family whose loss is this many times the best one's is not tried with more kinds of target."""
+NEAR, NEAR_FAMILIES = 1.1, 2
+"""So many families, with at most so many times the best loss, are tried with more targets."""
 
-SMALLEST_SIZE = 1 / 16
+VARIANTS: dict[Side, int] = {"student": 2, "twin": 4}
+"""Other settings tried for each leader; the twin has no other targets to try, so it gets more."""
+
+SMOOTHINGS = (0.03, 0.1)
+"""Weights of the uniform distribution in the labels of smoothed twins."""
+
+SIZES, SMALLER = (2.0, 0.5), (0.2, 0.04)
+"""Sizes tried for the leaders, beside their own: near it, and for the small end of the frontier."""
+
+SMALLEST_SIZE = 1 / 256
 """Below this size a family that still breaks the budget is given up."""
 
-SEARCH_ORIGINS: tuple[Origin, ...] = ("real", "unlabeled", "synthetic")
-REFIT_ORIGINS: tuple[Origin, ...] = ("real", "held_out", "unlabeled", "synthetic")
+SNUG, SHRINK = 0.93, 0.7
+"""Part of the budget that a resized student aims at, and the most that is left of one that breaks it."""
 
+LEAST_CHANGE = 0.15
+"""Sizes closer than this, relatively, are not worth another fit."""
 
-@dataclass(frozen=True)
-class Assessment:
-    """What a fitted candidate measured: exported, timed and scored on validation rows after calibration.
-
-    Parameters
-    ----------
-    loss
-        Log-loss on the validation labels, or RMSE in the target's unit; lower is better.
-    temperature
-        The calibration's temperature; 1 for regression.
-    size_bytes, latency_us
-        Of the exported file.
-    """
-
-    loss: float
-    temperature: float
-    size_bytes: int
-    latency_us: Latency
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """One fitted student, what it was told and what it measured."""
-
-    student: Student
-    targets: Targets
-    objective: Objective
-    fitted: FittedStudent
-    effort: int
-    assessment: Assessment
-    fits_budget: bool
-
-    @property
-    def is_twin(self) -> bool:
-        return self.targets.labels_only
-
-
-@dataclass(frozen=True)
-class Found:
-    """The winner, its hard-label twin, and all that was tried on the way."""
-
-    student: Candidate
-    twin: Candidate
-    candidates: tuple[Candidate, ...]
-
-
-@dataclass(frozen=True)
-class Lesson:
-    """What is the same for every candidate: the encoded transfer set, the task and the validation rows.
-
-    Parameters
-    ----------
-    transfer, tensors
-        The transfer set and its encoded rows, by origin.
-    valid
-        Encoded validation rows with labels.
-    scale
-        ``(scale, shift)`` of regression values; ``(1, 0)`` otherwise.
-    workers
-        Fits at work side by side, each in a process of its own.
-    """
-
-    transfer: TransferSet
-    tensors: Mapping[Origin, Tensors]
-    valid: Examples
-    spec: FeatureSpec
-    task: Task
-    scale: tuple[float, float] = (1.0, 0.0)
-    seed: int = 0
-    device: str = "cpu"
-    workers: int = 1
-
-    def fit(self, fits: Sequence[_Fit]) -> list[tuple[FittedStudent, int]]:
-        """Fit each, side by side where there are workers; in the order given."""
-        if self.workers == 1 or len(fits) < 2:
-            return [_fitted(self, one) for one in fits]
-        answered = Parallel(n_jobs=self.workers, batch_size=1)(delayed(_fitted)(self, one) for one in fits)
-        return list(answered)
-
-
-@dataclass(frozen=True)
-class _Fit:
-    """One fit to be done; without ``effort`` it stops early by the validation rows."""
-
-    student: Student
-    targets: Targets
-    objective: Objective
-    origins: tuple[Origin, ...]
-    effort: int | None = None
-
-
-def _fitted(lesson: Lesson, fit: _Fit) -> tuple[FittedStudent, int]:
-    """Do it on one core: where cores are few and shared, fits side by side are the faster."""
-    examples = make_examples(
-        lesson.transfer,
-        lesson.tensors,
-        fit.targets,
-        temperature=fit.objective.temperature,
-        origins=fit.origins,
-        scale=lesson.scale,
-    )
-    with threadpool_limits(limits=1):
-        return fit.student.fit(
-            examples,
-            lesson.valid if fit.effort is None else None,
-            spec=lesson.spec,
-            task=lesson.task,
-            objective=fit.objective,
-            seed=lesson.seed,
-            effort=fit.effort,
-            device=lesson.device,
-        )
+CHANGED = 3
+"""Leaders of each side that a search under a time limit goes on changing."""
 
 
 @final
@@ -175,8 +67,11 @@ class Search:
         Exports, times and scores a fitted student on the validation rows.
     budget
         What the artifact may cost.
-    objective
-        The distillation loss of the students; twins use their labels only.
+    objectives
+        Distillation losses: all students learn by the first, the leader by the others too. Twins use their
+        labels only.
+    limit_s
+        Seconds for `run` and the refits after it; None for the plan alone, whatever it takes.
     """
 
     def __init__(
@@ -185,130 +80,165 @@ class Search:
         *,
         assess: Callable[[FittedStudent], Assessment],
         budget: Budget,
-        objective: Objective,
+        objectives: Sequence[Objective],
+        limit_s: float | None = None,
         progress: Progress | None = None,
     ) -> None:
         self._lesson = lesson
         self._assess = assess
         self._budget = budget
-        self._objective = objective
+        self._objectives = objectives
+        self._pace = Pace(limit_s, lesson.workers)
         self._progress = progress or Silent()
         self._tried: list[Candidate] = []
-        self._sizes: tuple[float, ...] = SIZES
+        self._resizes = True
 
-    def run(
-        self, families: Sequence[Student], targets: Sequence[Targets], *, free_size: bool = True
-    ) -> Found:
-        """Search over ``families`` and ``targets``.
+    def run(self, families: Sequence[Student], kinds: Sequence[Targets], *, free_size: bool = True) -> Found:
+        """Search over ``families`` and ``kinds`` of target.
 
         Parameters
         ----------
         families
             Parts to try; each as a student and as a twin.
-        targets
+        kinds
             Kinds of target to try; every family gets the first, those near the best the others too.
         free_size
-            Whether the size of a family may be changed; False takes the parts as they are.
+            Whether sizes and settings may be changed; False takes the parts as they are.
         """
-        self._sizes = SIZES if free_size else ()
-        fits = (1 + len(targets)) * len(families) + 2 * len(self._sizes)
-        self._progress.start("searching the student", fits)
-        self._try([(family, told) for family in families for told in (LABELS_ONLY, targets[0])])
-        near = [family for family in families if self._is_near(family)]
-        self._try([(family, other) for other in targets[1:] for family in near])
-        leaders = [self._best(twin=False), self._best(twin=True)]
-        self._try(
-            [
-                (best.student.resized(best.student.size * size), best.targets)
-                for size in self._sizes
-                for best in leaders
-            ]
-        )
-        twin_found = self._best(twin=True)
-        distilled = self._best(twin=False)
-        student = min((twin_found, distilled), key=_order)
-        return Found(student=student, twin=twin_found, candidates=tuple(self._tried))
+        self._resizes = free_size
+        self._progress.start("searching the student")
+        parts = [self._fitting(family) for family in families] if free_size else list(families)
+        first = self._objectives[0]
+        self._try([trial for part in parts for trial in (self._twin_of(part), Trial(part, kinds[0], first))])
+        self._try([replace(one.trial, targets=kind) for one in self._near() for kind in kinds[1:]])
+        self._try([replace(self._leader("student").trial, objective=other) for other in self._objectives[1:]])
+        if free_size:
+            self._try(list(self._variants()))
+            self._try(list(self._sizes(SIZES)))
+        if self._lesson.task.is_classification:
+            smoothed = [msgspec.structs.replace(LABELS_ONLY, smoothing=amount) for amount in SMOOTHINGS]
+            self._try([replace(self._leader("twin").trial, targets=told) for told in smoothed])
+        if free_size:
+            self._try(list(self._sizes(SMALLER)))
+            self._go_on(kinds)
+        return choose(self._tried)
 
     def refit(self, candidates: Sequence[Candidate]) -> list[Candidate]:
         """The candidates fitted again with the held-out rows too, for as long as was best."""
-        fits = [
-            _Fit(one.student, one.targets, one.objective, REFIT_ORIGINS, effort=one.effort)
-            for one in candidates
-        ]
+        fits = [Fit(one.trial, effort=one.effort) for one in candidates]
         return [
-            replace(one, fitted=fitted, effort=effort)
-            for one, (fitted, effort) in zip(candidates, self._lesson.fit(fits), strict=True)
+            replace(one, fitted=again.student, effort=again.effort, seconds=again.seconds)
+            for one, again in zip(candidates, self._lesson.fit(fits), strict=True)
         ]
 
-    def _try(self, trials: Sequence[tuple[Student, Targets]]) -> None:
-        """Fit and measure each; those that break the budget again at half the size, until they fit."""
-        waiting = [
-            (_shrinking(student) if self._sizes else iter((student,)), told) for student, told in trials
-        ]
+    def _try(self, trials: Sequence[Trial]) -> None:
+        """Fit and measure each that there is time for; those that break the budget again, smaller."""
+        waiting = list(trials)
         while waiting:
-            now = [
-                (part, told, smaller)
-                for smaller, told in waiting
-                if (part := next(smaller, None)) is not None and not self._was_tried(part, told)
-            ]
-            fits = [_Fit(part, told, self._objective, SEARCH_ORIGINS) for part, told, _ in now]
+            new = [trial for trial in dict.fromkeys(waiting) if not self._was_tried(trial)]
+            now = self._pace.affordable(new, self._tried)
+            share_s = self._pace.share_s(len(now), self._tried) if now else None
+            fits = [Fit(trial, time_limit_s=share_s) for trial in now]
             waiting = []
-            for (part, told, smaller), (fitted, effort) in zip(now, self._lesson.fit(fits), strict=True):
-                assessment = self._assess(fitted)
-                fits_budget = within(self._budget, assessment)
-                self._tried.append(
-                    Candidate(part, told, self._objective, fitted, effort, assessment, fits_budget)
-                )
-                self._progress.advance(1, note=f"{part.name} {_told(told)}")
-                if not fits_budget:
-                    waiting.append((smaller, told))
+            for trial, fitted in zip(now, self._lesson.fit(fits), strict=True):
+                candidate = self._measured(trial, fitted)
+                self._tried.append(candidate)
+                self._progress.advance(1, note=_described(candidate))
+                if self._resizes and not candidate.fits_budget:
+                    waiting += [
+                        replace(trial, student=part) for part in _smaller(trial.student, candidate.excess)
+                    ]
 
-    def _was_tried(self, student: Student, targets: Targets) -> bool:
-        return any(seen.student == student and seen.targets == targets for seen in self._tried)
+    def _measured(self, trial: Trial, fitted: Fitted) -> Candidate:
+        assessment = self._assess(fitted.student)
+        return Candidate(
+            trial=trial,
+            fitted=fitted.student,
+            effort=fitted.effort,
+            seconds=fitted.seconds,
+            assessment=assessment,
+            excess=excess(self._budget, assessment),
+        )
 
-    def _is_near(self, family: Student) -> bool:
-        """Whether the family's best so far is at most `FAR` times the best of all."""
-        best = min(self._tried, key=_order).assessment.loss
-        own = min((seen for seen in self._tried if seen.student.name == family.name), key=_order)
-        return own.assessment.loss <= FAR * best
+    def _twin_of(self, part: Student) -> Trial:
+        return Trial(part, LABELS_ONLY, KD() if self._lesson.task.is_classification else MSE())
 
-    def _best(self, *, twin: bool) -> Candidate:
-        return min((seen for seen in self._tried if seen.is_twin == twin), key=_order)
+    def _was_tried(self, trial: Trial) -> bool:
+        return any(seen.trial == trial for seen in self._tried)
+
+    def _fitting(self, part: Student) -> Student:
+        """``part`` made so small that a sketch of it keeps the budget, where it can be."""
+        if self._budget == Budget():
+            return part
+        trial = self._twin_of(part)
+        over = excess(self._budget, self._assess(self._lesson.sketch(trial)))
+        while over > 1.0 and (smaller := _smaller(part, over)):
+            part = smaller[0]
+            over = excess(self._budget, self._assess(self._lesson.sketch(replace(trial, student=part))))
+        return part
+
+    def _near(self) -> list[Candidate]:
+        """The best student of each family that is near the best of all."""
+        best: dict[str, Candidate] = {}
+        for one in sorted(self._tried, key=order):
+            if one.role == "student":
+                best.setdefault(one.student.name, one)
+        leaders = list(best.values())[:NEAR_FAMILIES]
+        return [one for one in leaders if one.assessment.loss <= NEAR * leaders[0].assessment.loss]
+
+    def _leaders(self, side: Side) -> list[Candidate]:
+        return sorted((one for one in self._tried if one.is_twin == (side == "twin")), key=order)
+
+    def _leader(self, side: Side) -> Candidate:
+        return self._leaders(side)[0]
+
+    def _variants(self) -> Iterator[Trial]:
+        for side, count in VARIANTS.items():
+            trial = self._leader(side).trial
+            for part in trial.student.variants()[:count]:
+                yield replace(trial, student=part)
+
+    def _sizes(self, factors: Sequence[float]) -> Iterator[Trial]:
+        for side in VARIANTS:
+            leader = self._leader(side)
+            room = SNUG / leader.excess if leader.excess > 0 else np.inf
+            for factor in factors:
+                change = min(factor, room) if factor > 1 else factor
+                if abs(change - 1) > LEAST_CHANGE:
+                    part = leader.student.resized(leader.student.size * float(change))
+                    yield replace(leader.trial, student=part)
+
+    def _go_on(self, kinds: Sequence[Targets]) -> None:
+        """Change the leaders, a few at a time, until the time is used up."""
+        rng = np.random.default_rng([self._lesson.seed, 0x5EA])
+        fruitless = 0
+        while self._pace.limited and fruitless < 10:
+            before = len(self._tried)
+            sides = [side for side in VARIANTS for _ in range(self._lesson.workers)]
+            self._try([self._changed(side, kinds, rng) for side in sides])
+            fruitless = 0 if len(self._tried) > before else fruitless + 1
+
+    def _changed(self, side: Side, kinds: Sequence[Targets], rng: np.random.Generator) -> Trial:
+        """One of the leaders with its size, its settings or its targets changed."""
+        leaders = self._leaders(side)[:CHANGED]
+        trial = leaders[rng.integers(len(leaders))].trial
+        parts = [trial.student.resized(trial.student.size * factor) for factor in (0.7, 1.4)]
+        changes = [replace(trial, student=part) for part in (*parts, *trial.student.variants())]
+        if side == "student":
+            weights = [min(max(trial.targets.hard_label_weight + step, 0.0), 1.0) for step in (-0.25, 0.25)]
+            told = [msgspec.structs.replace(trial.targets, hard_label_weight=weight) for weight in weights]
+            changes += [replace(trial, targets=targets) for targets in (*told, *kinds)]
+            changes += [replace(trial, objective=objective) for objective in self._objectives]
+        return changes[rng.integers(len(changes))]
 
 
-def within(budget: Budget, assessment: Assessment) -> bool:
-    """Whether what was measured keeps the budget."""
-    latency_kept = budget.latency_ms is None or assessment.latency_us.p99 <= 1000.0 * budget.latency_ms
-    size_kept = budget.size_kb is None or assessment.size_bytes <= 1000.0 * budget.size_kb
-    return latency_kept and size_kept
+def _smaller(part: Student, over: float) -> list[Student]:
+    """``part`` shrunk by how far it is ``over`` the budget; none where it would be too small."""
+    size = part.size * min(SHRINK, SNUG / over)
+    return [part.resized(size)] if size >= SMALLEST_SIZE else []
 
 
-def pareto(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
-    """Those that no other candidate beats in loss, median latency and size at once, smallest loss first."""
-    return tuple(
-        one
-        for one in sorted(candidates, key=lambda candidate: candidate.assessment.loss)
-        if not any(_dominates(other.assessment, one.assessment) for other in candidates)
-    )
-
-
-def _dominates(one: Assessment, other: Assessment) -> bool:
-    mine = (one.loss, one.latency_us.p50, one.size_bytes)
-    theirs = (other.loss, other.latency_us.p50, other.size_bytes)
-    return all(a <= b for a, b in zip(mine, theirs, strict=True)) and mine != theirs
-
-
-def _order(candidate: Candidate) -> tuple[bool, float]:
-    return (not candidate.fits_budget, candidate.assessment.loss)
-
-
-def _shrinking(student: Student) -> Iterator[Student]:
-    size = student.size
-    yield student
-    while size / 2 >= SMALLEST_SIZE:
-        size /= 2
-        yield student.resized(size)
-
-
-def _told(targets: Targets) -> str:
-    return "on labels" if targets.labels_only else "on soft targets"
+def _described(candidate: Candidate) -> str:
+    part, targets = candidate.student, candidate.targets
+    told = "labels" if targets.labels_only else f"{targets.hard_label_weight:g} label"
+    return f"{part.name} ×{part.size:.2g} on {told}: {candidate.assessment.loss:.4g}"

@@ -1,0 +1,55 @@
+"""The clock of a run: what its stages took, and what is left of its time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import final
+
+TEACHER_SHARE = 0.45
+"""Part of a time limit that the teacher may take, data and synthetic rows before it included."""
+
+PROVING_S, PROVING_SHARE = 6.0, 0.06
+"""Seconds, and part of a time limit, that are kept for exporting and measuring."""
+
+
+@final
+class Clock:
+    """Wall-clock seconds of the stages, and of the limit.
+
+    Parameters
+    ----------
+    limit_s
+        Seconds the run may take from now on; None without a limit.
+    spent
+        Seconds of stages that are over.
+    """
+
+    def __init__(self, limit_s: float | None = None, spent: Mapping[str, float] | None = None) -> None:
+        self.seconds = dict(spent or {})
+        self._begin = time.monotonic()
+        self._limit_s = limit_s
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Add the seconds of the block to the stage ``name``."""
+        begin = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - begin
+
+    def teacher_s(self) -> float | None:
+        """Seconds from now on that the teacher may take; None without a limit."""
+        return None if self._limit_s is None else max(1.0, TEACHER_SHARE * self._limit_s - self._gone())
+
+    def student_s(self) -> float | None:
+        """Seconds from now on that the search and the refits may take; None without a limit."""
+        if self._limit_s is None:
+            return None
+        kept = max(PROVING_S, PROVING_SHARE * self._limit_s)
+        return max(1.0, self._limit_s - kept - self._gone())
+
+    def _gone(self) -> float:
+        return time.monotonic() - self._begin

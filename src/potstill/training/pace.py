@@ -1,0 +1,77 @@
+"""How long a search may take, and what a fit will probably cost."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from typing import final
+
+from potstill.training.candidates import Candidate
+from potstill.training.lesson import Trial
+
+MARGIN = 1.3
+"""A fit is expected to take so many times what its like took."""
+
+LEAST_S = 0.5
+"""Seconds every fit is given at least."""
+
+
+@final
+class Pace:
+    """The clock of one search.
+
+    Parameters
+    ----------
+    limit_s
+        Seconds from now on until the refits must be done; None: as long as it takes, and no clock is read,
+        so that a seed decides the result.
+    workers
+        Fits side by side.
+    """
+
+    def __init__(self, limit_s: float | None, workers: int) -> None:
+        self._end = math.inf if limit_s is None else time.monotonic() + limit_s
+        self._workers = workers
+
+    @property
+    def limited(self) -> bool:
+        return math.isfinite(self._end)
+
+    def left_s(self, tried: Sequence[Candidate]) -> float:
+        """Core-seconds left for more trials: what the refits of the leaders will take is set aside."""
+        if not self.limited:
+            return math.inf
+        slowest = sorted((one.seconds for one in tried if one.fits_budget), reverse=True)
+        reserve = MARGIN * sum(slowest[:2])
+        return max(0.0, (self._end - time.monotonic()) * self._workers - reserve)
+
+    def affordable(self, trials: Sequence[Trial], tried: Sequence[Candidate]) -> list[Trial]:
+        """The first of ``trials`` that there is time for; those of a family never seen are taken on trust."""
+        left, taken = self.left_s(tried), []
+        for trial in trials:
+            cost = expected_s(trial, tried)
+            if cost > left:
+                continue
+            left -= cost
+            taken.append(trial)
+        return taken
+
+    def share_s(self, n_trials: int, tried: Sequence[Candidate]) -> float | None:
+        """Seconds for each of ``n_trials`` fits, half of the time being left after; None without a limit."""
+        if not self.limited:
+            return None
+        side_by_side = min(self._workers, n_trials)
+        return max(LEAST_S, 0.5 * self.left_s(tried) * side_by_side / self._workers / n_trials)
+
+
+def expected_s(trial: Trial, tried: Sequence[Candidate]) -> float:
+    """Seconds ``trial`` will take at most, by its family's fits on the same side; 0 if there are none."""
+    alike = [
+        one
+        for one in tried
+        if one.student.name == trial.student.name and one.is_twin == trial.targets.labels_only
+    ]
+    if not alike:
+        return 0.0
+    return MARGIN * max(one.seconds * max(1.0, trial.student.size / one.student.size) for one in alike)
