@@ -66,7 +66,7 @@ class Pace:
 
 
 def expected_s(trial: Trial, tried: Sequence[Candidate]) -> float:
-    """Seconds ``trial`` will take at most, by its family's fits on the same side; 0 if there are none."""
+    """Seconds ``trial`` will take, by its family's fits of the nearest size on the same side; 0 if unknown."""
     alike = [
         one
         for one in tried
@@ -74,4 +74,9 @@ def expected_s(trial: Trial, tried: Sequence[Candidate]) -> float:
     ]
     if not alike:
         return 0.0
-    return MARGIN * max(one.seconds * max(1.0, trial.student.size / one.student.size) for one in alike)
+    changes = [trial.student.size / one.student.size for one in alike]
+    nearest = min(abs(math.log(change)) for change in changes)
+    like = [
+        (one, change) for one, change in zip(alike, changes, strict=True) if abs(math.log(change)) <= nearest
+    ]
+    return MARGIN * max(one.seconds * max(1.0, change) for one, change in like)

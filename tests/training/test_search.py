@@ -1,0 +1,181 @@
+"""The search: what it tries, how it keeps a budget and a time, whom it chooses."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import msgspec
+import numpy as np
+import pytest
+
+from potstill.objectives import KD
+from potstill.students import GBDT
+from potstill.training.candidates import Assessment, Candidate, choose, excess, pareto, under
+from potstill.training.examples import LABELS_ONLY, Targets
+from potstill.training.lesson import Lesson, Trial
+from potstill.training.pace import Pace, expected_s
+from potstill.training.search import SMOOTHINGS, Search
+from potstill.types import Budget, Examples, FittedStudent, Floats, Latency, Tensors
+
+TREES = GBDT(rounds=15, leaves=8, min_data_in_leaf=5)
+KINDS = [Targets(hard_label_weight=0.5, real="in_sample"), Targets(hard_label_weight=0.0, real="in_sample")]
+
+
+class Constant(msgspec.Struct, frozen=True):
+    """A family that answers the class prior; its dial changes nothing but what `assess` weighs."""
+
+    name: ClassVar[str] = "constant"
+    size: float = 1.0
+
+    def resized(self, size: float) -> Constant:
+        return msgspec.structs.replace(self, size=size)
+
+    def variants(self) -> tuple[Constant, ...]:
+        return ()
+
+    def fit(
+        self, train: Examples, valid: Examples | None, *, time_limit_s: float | None, **_: Any
+    ) -> tuple[FittedStudent, int]:
+        if time_limit_s is not None:
+            time.sleep(min(time_limit_s, 0.2))
+        share = float(np.average(train.labels[train.labels >= 0]))
+        return FittedConstant(self.size, math.log(share / (1 - share))), 1
+
+
+class FittedConstant(msgspec.Struct, frozen=True):
+    size: float
+    score: float
+
+    @property
+    def n_parameters(self) -> int:
+        return 1
+
+    def logits(self, tensors: Tensors) -> Floats:
+        return np.tile(np.array([0.0, self.score], dtype=np.float32), (len(tensors["numeric"]), 1))
+
+    def build(self, *_: Any) -> str:
+        raise NotImplementedError
+
+
+def weighed(fitted: FittedStudent, loss: float = 0.5) -> Assessment:
+    """A student of the constant family weighs 100 kB at size 1; the larger, the better, and the slower."""
+    size = fitted.size if isinstance(fitted, FittedConstant) else fitted.n_parameters / 100
+    return Assessment(loss / (1 + size), 1.0, round(100_000 * size), Latency(p50=50 * size, p99=100 * size))
+
+
+def search(lesson: Lesson, budget: Budget, **more: Any) -> Search:
+    return Search(lesson, assess=weighed, budget=budget, objectives=[KD()], **more)
+
+
+def candidate(loss: float, *, size: int = 1000, p50: float = 10.0, targets: Targets = KINDS[0]) -> Candidate:
+    trial = Trial(Constant(), targets, KD())
+    assessment = Assessment(loss, 1.0, size, Latency(p50=p50, p99=2 * p50))
+    return Candidate(trial, FittedConstant(1.0, 0.0), 1, 1.0, assessment, 0.5)
+
+
+def test_a_student_too_large_for_the_budget_is_shrunk_to_it(lesson: Lesson) -> None:
+    budget = Budget(size_kb=10)
+    found = search(lesson, budget).run([Constant()], KINDS)
+    assert found.student.fits_budget
+    assert found.twin.fits_budget
+    # Snug: most of what is allowed is used.
+    assert 8_000 < found.student.assessment.size_bytes <= 10_000
+
+
+def test_without_a_budget_larger_is_tried_too(lesson: Lesson) -> None:
+    found = search(lesson, Budget()).run([Constant()], KINDS)
+    assert found.student.student.size == 2.0
+    assert min(one.student.size for one in found.candidates) < 0.1
+
+
+def test_both_sides_get_every_family_at_the_same_sizes(lesson: Lesson) -> None:
+    found = search(lesson, Budget(latency_ms=0.05)).run([Constant(), TREES], KINDS)
+    for name in ("constant", "gbdt"):
+        sizes = [
+            {one.student.size for one in found.candidates if one.student.name == name and one.is_twin == twin}
+            for twin in (True, False)
+        ]
+        assert sizes[0] & sizes[1], name
+
+
+def test_a_part_that_was_named_is_taken_as_it_is(lesson: Lesson) -> None:
+    found = search(lesson, Budget(size_kb=1)).run([TREES], KINDS, free_size=False)
+    assert {one.student for one in found.candidates} == {TREES}
+    assert [one.targets for one in found.candidates if one.role == "student"] == KINDS
+    assert len([one for one in found.candidates if one.role == "twin_smoothed"]) == len(SMOOTHINGS)
+    assert not found.student.fits_budget
+
+
+def test_a_time_limit_is_used_and_kept(lesson: Lesson) -> None:
+    begin = time.monotonic()
+    running = search(lesson, Budget(), limit_s=3.0)
+    found = running.run([Constant()], KINDS)
+    running.refit([found.student, found.twin])
+    took = time.monotonic() - begin
+    assert took < 4.5
+    assert len(found.candidates) > 9
+
+
+def test_a_refit_has_the_effort_of_the_search(lesson: Lesson) -> None:
+    running = search(lesson, Budget())
+    found = running.run([TREES], KINDS, free_size=False)
+    again = running.refit([found.student])[0]
+    assert again.effort == found.student.effort
+    assert again.assessment == found.student.assessment
+    assert again.fitted is not found.student.fitted
+
+
+def test_of_equals_the_twin_wins() -> None:
+    twin, student = candidate(0.3, targets=LABELS_ONLY), candidate(0.3)
+    assert choose([student, twin]).student is twin
+    better = candidate(0.29)
+    assert choose([twin, student, better]).student is better
+    smoothed = candidate(0.2, targets=msgspec.structs.replace(LABELS_ONLY, smoothing=0.1))
+    found = choose([twin, student, smoothed])
+    assert found.student is smoothed
+    assert found.twin_ships
+
+
+def test_where_nothing_fits_the_closest_is_taken() -> None:
+    small, large = candidate(0.5, size=2_000), candidate(0.1, size=9_000)
+    twin = candidate(0.6, size=3_000, targets=LABELS_ONLY)
+    found = choose(under(Budget(size_kb=1), [small, large, twin]))
+    assert found.student.assessment.size_bytes == 2_000
+    assert choose(under(Budget(size_kb=10), [small, large, twin])).student.assessment.size_bytes == 9_000
+
+
+@pytest.mark.parametrize(
+    ("budget", "share"),
+    [
+        (Budget(), 0.0),
+        (Budget(size_kb=2), 0.5),
+        (Budget(size_kb=2, latency_ms=0.01), 2.0),
+        (Budget(memory_mb=1), 3.0),
+    ],
+)
+def test_excess_is_the_worst_of_all_limits(budget: Budget, share: float) -> None:
+    measured = Assessment(0.1, 1.0, 1_000, Latency(p50=10, p99=20), memory_bytes=3_000_000)
+    assert excess(budget, measured) == pytest.approx(share)
+
+
+def test_front_has_who_is_best_at_something() -> None:
+    best, quick, small, beaten = (
+        candidate(0.1, size=9, p50=9),
+        candidate(0.2, size=9, p50=1),
+        candidate(0.3, size=1, p50=9),
+        candidate(0.4, size=9, p50=9),
+    )
+    assert pareto([beaten, small, quick, best]) == (best, quick, small)
+
+
+def test_a_fit_is_expected_to_take_what_its_like_took() -> None:
+    tried = [candidate(0.3), candidate(0.2, targets=LABELS_ONLY)]
+    larger = replace(tried[0].trial, student=Constant(size=3.0))
+    assert expected_s(larger, tried) == pytest.approx(1.3 * 3.0)
+    assert expected_s(Trial(TREES, KINDS[0], KD()), tried) == 0.0
+    assert Pace(None, 2).share_s(4, tried) is None
+    assert Pace(100.0, 2).affordable([larger] * 3, tried) == [larger] * 3
+    assert Pace(6.0, 1).affordable([larger] * 3, tried) == []
