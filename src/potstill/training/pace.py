@@ -66,7 +66,7 @@ class Pace:
 
 
 def expected_s(trial: Trial, tried: Sequence[Candidate]) -> float:
-    """Seconds ``trial`` will take, by its family's fits of the nearest size on the same side; 0 if unknown."""
+    """Seconds ``trial`` will take, by the fits most like it; 0 if there are none."""
     alike = [
         one
         for one in tried
