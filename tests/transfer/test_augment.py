@@ -202,6 +202,43 @@ def test_nearest_is_exact_in_one_leaf_and_close_beyond() -> None:
     assert not (split == np.arange(1500)[:, None]).any()
 
 
+class Broken:
+    """Mixed rows, then spoilt."""
+
+    name = "broken"
+
+    def __init__(self, spoil: Any) -> None:
+        self._spoil = spoil
+
+    def augment(self, dataset: Dataset, n_rows: int, *, seed: int) -> Any:
+        rows, parents = Mixup().augment(dataset, n_rows, seed=seed)
+        return self._spoil(rows, dataset, seed), parents
+
+
+SPOILT = {
+    "broken copied 1 real rows": lambda rows, dataset, _: nw.concat([rows[1:, :], dataset.rows[:1, :]]),
+    "broken, column 'price': no missing value": lambda rows, *_: rows.with_columns(
+        nw.col("price").fill_null(1.0)
+    ),
+    "broken, column 'colour': values that no real row has": lambda rows, *_: rows.with_columns(
+        nw.when(nw.col("colour") == "red").then(nw.lit("green")).otherwise(nw.col("colour")).alias("colour")
+    ),
+    "broken, column 'age': values from": lambda rows, *_: rows.with_columns(nw.col("age") + 100),
+    "broken made columns": lambda rows, *_: rows.with_columns(nw.col("age").cast(nw.Float64)),
+    "broken makes the same rows from another seed": lambda _, dataset, __: Mixup().augment(
+        dataset, 2 * len(dataset), seed=7
+    )[0],
+}
+
+
+@pytest.mark.parametrize("message", SPOILT)
+def test_a_broken_augmenter_is_told_what_is_wrong(message: str) -> None:
+    columns = mixed_columns()
+    columns["price"] = [None if np.isnan(price) else float(price) for price in columns["price"]]
+    with pytest.raises(AssertionError, match=message):
+        check_augmenter(Broken(SPOILT[message]), dataset_of(pl.DataFrame(columns), MIXED_KINDS))
+
+
 @pytest.mark.skipif("POTSTILL_DATA" not in os.environ, reason="wants POTSTILL_DATA, a folder of real tables")
 def test_covertype_keeps_its_one_hot_groups_and_correlations() -> None:
     real = pq.read_table(Path(os.environ["POTSTILL_DATA"]) / "covertype_15k.parquet").to_pandas()
