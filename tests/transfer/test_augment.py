@@ -17,7 +17,7 @@ import pytest
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
 
 from potstill.testing.augmenter import check_augmenter
-from potstill.transfer.augment import AUGMENTERS, Neighbours
+from potstill.transfer.augment import AUGMENTERS, Conditional, Mixup, Neighbours
 from potstill.transfer.augment.blocks import find_blocks
 from potstill.transfer.augment.coding import code_column
 from potstill.transfer.augment.near import nearest
@@ -81,66 +81,111 @@ def test_contract_on_mixed_columns(name: str, backend: str) -> None:
     check_augmenter(AUGMENTERS[name](), dataset_of(MAKERS[backend](mixed_columns()), MIXED_KINDS))
 
 
+@pytest.mark.parametrize("name", AUGMENTERS)
 @pytest.mark.parametrize("load", [load_breast_cancer, load_wine, load_diabetes])
-def test_contract_on_numbers(load: Any) -> None:
+def test_contract_on_numbers(load: Any, name: str) -> None:
     frame = load(as_frame=True).data
-    check_augmenter(Neighbours(), dataset_of(frame, dict.fromkeys(frame.columns, "numeric")))
+    check_augmenter(AUGMENTERS[name](), dataset_of(frame, dict.fromkeys(frame.columns, "numeric")))
 
 
-def test_native_types_stay() -> None:
+MAKING = sorted(set(AUGMENTERS) - {"none"})
+
+
+@pytest.mark.parametrize("name", MAKING)
+def test_native_types_stay(name: str) -> None:
+    augmenter = AUGMENTERS[name]()
     columns = mixed_columns()
     pandas = pd.DataFrame(columns).astype({"city": "category", "age": "Int16", "rooms": "int8"})
     pandas.loc[:20, "age"] = pd.NA
-    made, _ = Neighbours().augment(dataset_of(pandas, MIXED_KINDS), 200, seed=0)
+    made, _ = augmenter.augment(dataset_of(pandas, MIXED_KINDS), 200, seed=0)
     assert made.to_native().dtypes.equals(pandas.dtypes)
     assert 0 < made.to_native()["age"].isna().sum() < 100
-    check_augmenter(Neighbours(), dataset_of(pandas, MIXED_KINDS))
+    check_augmenter(augmenter, dataset_of(pandas, MIXED_KINDS))
 
     enum = pl.Enum(sorted(set(columns["city"])))
     polars = pl.DataFrame(columns).with_columns(pl.col("city").cast(enum), pl.col("age").cast(pl.UInt8))
-    made, _ = Neighbours().augment(dataset_of(polars, MIXED_KINDS), 200, seed=0)
+    made, _ = augmenter.augment(dataset_of(polars, MIXED_KINDS), 200, seed=0)
     assert made.to_native().schema == polars.schema
 
 
-def test_columns_that_belong_together_stay_together() -> None:
+@pytest.mark.parametrize("name", MAKING)
+def test_columns_that_belong_together_stay_together(name: str) -> None:
     dataset = dataset_of(MAKERS["pyarrow"](mixed_columns()), MIXED_KINDS)
     coded = [code_column(dataset.rows[c.name], c.kind) for c in dataset.schema.columns]
     blocks = [[coded[i].name for i in block] for block in find_blocks(coded) if len(block) > 1]
     assert blocks == [["city", "zip"], ["only_red", "only_blue", "neither"]]
 
-    made = Neighbours().augment(dataset, 600, seed=0)[0].to_native().to_pandas()
+    made = AUGMENTERS[name]().augment(dataset, 600, seed=0)[0].to_native().to_pandas()
     assert (made.groupby("city")["zip"].nunique() == 1).all()
     assert (made[["only_red", "only_blue", "neither"]].sum(axis=1) == 1).all()
 
 
-def test_columns_outside_the_schema_come_from_the_parent() -> None:
+@pytest.mark.parametrize("name", MAKING)
+def test_columns_outside_the_schema_come_from_the_parent(name: str) -> None:
     dataset = dataset_of(MAKERS["polars"](mixed_columns()), MIXED_KINDS)
-    made, parents = Neighbours().augment(dataset, 500, seed=3)
+    made, parents = AUGMENTERS[name]().augment(dataset, 500, seed=3)
     assert made["id"].to_list() == parents.tolist()
 
 
-def test_spikes_and_decimals_stay() -> None:
-    made = (
-        Neighbours()
-        .augment(dataset_of(pd.DataFrame(mixed_columns()), MIXED_KINDS), 600, seed=0)[0]
-        .to_native()
-    )
+@pytest.mark.parametrize("name", MAKING)
+def test_spikes_and_decimals_stay(name: str) -> None:
+    dataset = dataset_of(pd.DataFrame(mixed_columns()), MIXED_KINDS)
+    made = AUGMENTERS[name]().augment(dataset, 600, seed=0)[0].to_native()
     assert 0.8 < (made["gain"] == 0).mean() < 0.97
     price = made["price"].dropna()
     assert (price.round(2) == price).all()
-    assert not set(price) <= set(mixed_columns()["price"])
+    assert (set(price) <= set(mixed_columns()["price"])) == (name == "conditional")
 
 
-def test_a_table_with_every_combination_leaves_no_new_row() -> None:
+@pytest.mark.parametrize("name", MAKING)
+def test_a_table_with_every_combination_leaves_no_new_row(name: str) -> None:
     grid = pd.DataFrame([(a, b, c) for a in "xyz" for b in "uvw" for c in "pq"], columns=["a", "b", "c"])
-    made, parents = Neighbours().augment(dataset_of(grid, dict.fromkeys(grid, "categorical")), 50, seed=0)
+    dataset = dataset_of(grid, dict.fromkeys(grid, "categorical"))
+    made, parents = AUGMENTERS[name]().augment(dataset, 50, seed=0)
     assert (len(made), len(parents)) == (0, 0)
 
 
+def test_names_alone_leave_room_for_every_combination_that_is_missing() -> None:
+    rng = np.random.default_rng(0)
+    grid = pd.DataFrame(
+        [(a, b, c) for a in "stuvxyz" for b in "klmnop" for c in "abcde"], columns=["a", "b", "c"]
+    )
+    half = grid.iloc[rng.permutation(len(grid))[:150]]
+    made, _ = Conditional().augment(dataset_of(half, dict.fromkeys(grid, "categorical")), 300, seed=0)
+    assert len(made) > 50
+    assert not set(made.rows()) & set(half.itertuples(index=False, name=None))
+
+
+def test_conditional_draws_keep_what_a_column_says_of_another() -> None:
+    rng = np.random.default_rng(0)
+    kind = rng.integers(0, 3, 3_000)
+    x, noise = rng.normal(size=3_000), rng.normal(size=3_000)
+    y = np.where(kind == 0, x, np.where(kind == 1, -x, 0.0)) + 0.1 * noise
+    frame = pd.DataFrame({"kind": [f"k{k}" for k in kind], "x": x, "y": y, "noise": noise})
+    kinds = {"kind": "categorical", "x": "numeric", "y": "numeric", "noise": "numeric"}
+    made = Conditional().augment(dataset_of(frame, kinds), 3_000, seed=0)[0].to_native()
+    for name, expected in (("k0", 1.0), ("k1", -1.0), ("k2", 0.0)):
+        rows = made[made["kind"] == name]
+        assert rows["x"].corr(rows["y"]) == pytest.approx(expected, abs=0.2)
+
+
+def test_mixed_rows_lie_at_most_half_way() -> None:
+    frame = pd.DataFrame(
+        {"x": np.where(np.arange(200) % 2, 1.0, 0.0) + np.arange(200) / 1e6, "y": range(200)}
+    )
+    dataset = dataset_of(frame, {"x": "numeric", "y": "numeric"})
+    made, parents = Mixup(jitter=0.0).augment(dataset, 500, seed=0)
+    way = np.abs(made["y"].to_numpy() - parents)
+    assert 0 < way.max() <= 101
+    assert not np.isin(made["x"].to_numpy(), frame["x"]).all()
+
+
+@pytest.mark.parametrize("name", MAKING)
 @pytest.mark.parametrize("n", [0, 1, 2, 3, 5])
-def test_few_rows(n: int) -> None:
+def test_few_rows(n: int, name: str) -> None:
     frame = pd.DataFrame({"a": np.arange(n, dtype=float), "b": list("vwxyz")[:n]})
-    made, parents = Neighbours().augment(dataset_of(frame, {"a": "numeric", "b": "categorical"}), 10, seed=0)
+    dataset = dataset_of(frame, {"a": "numeric", "b": "categorical"})
+    made, parents = AUGMENTERS[name]().augment(dataset, 10, seed=0)
     assert len(made) == len(parents) <= 10
 
 
@@ -155,6 +200,43 @@ def test_nearest_is_exact_in_one_leaf_and_close_beyond() -> None:
     shared = np.mean([len(set(a) & set(b)) / 5 for a, b in zip(split, exact, strict=True)])
     assert 0.75 < shared < 1.0
     assert not (split == np.arange(1500)[:, None]).any()
+
+
+class Broken:
+    """Mixed rows, then spoilt."""
+
+    name = "broken"
+
+    def __init__(self, spoil: Any) -> None:
+        self._spoil = spoil
+
+    def augment(self, dataset: Dataset, n_rows: int, *, seed: int) -> Any:
+        rows, parents = Mixup().augment(dataset, n_rows, seed=seed)
+        return self._spoil(rows, dataset, seed), parents
+
+
+SPOILT = {
+    "broken copied 1 real rows": lambda rows, dataset, _: nw.concat([rows[1:, :], dataset.rows[:1, :]]),
+    "broken, column 'price': no missing value": lambda rows, *_: rows.with_columns(
+        nw.col("price").fill_null(1.0)
+    ),
+    "broken, column 'colour': values that no real row has": lambda rows, *_: rows.with_columns(
+        nw.when(nw.col("colour") == "red").then(nw.lit("green")).otherwise(nw.col("colour")).alias("colour")
+    ),
+    "broken, column 'age': values from": lambda rows, *_: rows.with_columns(nw.col("age") + 100),
+    "broken made columns": lambda rows, *_: rows.with_columns(nw.col("age").cast(nw.Float64)),
+    "broken makes the same rows from another seed": lambda _, dataset, __: Mixup().augment(
+        dataset, 2 * len(dataset), seed=7
+    )[0],
+}
+
+
+@pytest.mark.parametrize("message", SPOILT)
+def test_a_broken_augmenter_is_told_what_is_wrong(message: str) -> None:
+    columns = mixed_columns()
+    columns["price"] = [None if np.isnan(price) else float(price) for price in columns["price"]]
+    with pytest.raises(AssertionError, match=message):
+        check_augmenter(Broken(SPOILT[message]), dataset_of(pl.DataFrame(columns), MIXED_KINDS))
 
 
 @pytest.mark.skipif("POTSTILL_DATA" not in os.environ, reason="wants POTSTILL_DATA, a folder of real tables")

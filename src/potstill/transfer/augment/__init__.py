@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from potstill.transfer.augment.conditional import Conditional
+from potstill.transfer.augment.mixup import Mixup
 from potstill.transfer.augment.neighbours import Neighbours
 from potstill.transfer.augment.none import NoRows
 from potstill.types import Augmenter
 
-AUGMENTERS: dict[str, type[Augmenter]] = {"neighbours": Neighbours, "none": NoRows}
+AUGMENTERS: dict[str, type[Augmenter]] = {
+    "conditional": Conditional,
+    "mixup": Mixup,
+    "neighbours": Neighbours,
+    "none": NoRows,
+}
 
-__all__ = ["AUGMENTERS", "Neighbours", "NoRows"]
+__all__ = ["AUGMENTERS", "Conditional", "Mixup", "Neighbours", "NoRows"]

@@ -14,10 +14,9 @@ from numpy.typing import NDArray
 from potstill.transfer.augment.blocks import find_blocks, one_hot_groups
 from potstill.transfer.augment.coding import Coded, code_column
 from potstill.transfer.augment.near import embed, nearest
-from potstill.transfer.augment.rows import Column, assemble, real_column, row_hashes, spread_parents
+from potstill.transfer.augment.rows import Column, draw_new_rows, real_column, row_hashes, spread_parents
 from potstill.types import Bools, Dataset, Ints
 
-_TRIES = 6
 _GROUP_SAMPLE_ROWS = 20_000
 
 
@@ -52,22 +51,10 @@ class Neighbours(msgspec.Struct, frozen=True):
         if n_rows < 1 or len(dataset) < 3 or not columns:
             return dataset.rows.head(0), np.empty(0, dtype=np.int64)
         rng = np.random.default_rng(seed)
-        draft = _Draft(columns, find_blocks(columns), spread_parents(len(dataset), n_rows, rng))
+        parents = spread_parents(len(dataset), n_rows, rng)
         near = _near_rows(columns, self.k, rng)
-        real = np.unique(row_hashes([real_column(column) for column in columns]))
-        hashes = np.zeros(n_rows, dtype=np.uint64)
-        pending = np.arange(n_rows)
-        for attempt in range(_TRIES):
-            if attempt:
-                draft.parents[pending] = rng.integers(0, len(dataset), len(pending))
-            probability = rng.choice(self.exchange, len(pending)) if attempt == 0 else max(self.exchange)
-            draft.draw(pending, near, probability, rng)
-            hashes[pending] = row_hashes(draft.columns(pending))
-            pending = _not_new(hashes, real)
-            if not len(pending):
-                break
-        kept = np.delete(np.arange(n_rows), pending)
-        return assemble(dataset.rows, draft.parents[kept], draft.columns(kept)), draft.parents[kept]
+        draft = _Draft(columns, near, parents, self.exchange)
+        return draw_new_rows(dataset, columns, draft, rng)
 
 
 @dataclass(frozen=True)
@@ -83,30 +70,29 @@ class _Near:
 
 
 class _Draft:
-    """New rows as positions of real ones: whence each block comes, and how far between the two.
+    """New rows as positions of real ones: whence each block comes, and how far between the two."""
 
-    Parameters
-    ----------
-    columns, blocks
-        The real columns, and which of them belong together.
-    parents
-        ``(n_rows,)`` parent of each new row; the caller may change it before `draw`.
-    """
-
-    def __init__(self, columns: Sequence[Coded], blocks: Sequence[Sequence[int]], parents: Ints) -> None:
+    def __init__(
+        self, columns: Sequence[Coded], near: _Near, parents: Ints, exchange: Sequence[float]
+    ) -> None:
         self._columns = columns
-        self._blocks = blocks
+        self._blocks = find_blocks(columns)
+        self._near = near
+        self._exchange = exchange
         self.parents = parents
-        self._source = np.tile(parents, (len(blocks), 1))
+        self._source = np.tile(parents, (len(self._blocks), 1))
         self._share = np.zeros(self._source.shape, dtype=np.float32)
 
-    def draw(self, index: Ints, near: _Near, probability: Any, rng: np.random.Generator) -> None:
-        """Draw the new rows at ``index`` anew; in each at least one block comes from a neighbour."""
+    def draw(self, index: Ints, *, again: bool, rng: np.random.Generator) -> None:
+        """Draw the new rows at ``index``; in each at least one block comes from a neighbour."""
+        if again:
+            self.parents[index] = rng.integers(0, len(self._columns[0].values), len(index))
+        probability = max(self._exchange) if again else rng.choice(self._exchange, len(index))
         parents = self.parents[index]
         surely = rng.integers(0, len(self._blocks), len(index))
         for block in range(len(self._blocks)):
             taken = (rng.random(len(index)) < probability) | (surely == block)
-            self._source[block, index] = np.where(taken, near.pick(parents, rng), parents)
+            self._source[block, index] = np.where(taken, self._near.pick(parents, rng), parents)
             self._share[block, index] = rng.random(len(index), dtype=np.float32)
 
     def columns(self, index: Ints) -> list[Column]:
@@ -143,10 +129,3 @@ def _near_rows(columns: Sequence[Coded], k: int, rng: np.random.Generator) -> _N
     )
     points = embed(columns, one_hot_groups(columns, sample), rng)[first]
     return _Near(group, first[nearest(points, min(k, len(first) - 1), rng)])
-
-
-def _not_new(hashes: NDArray[np.uint64], real: NDArray[np.uint64]) -> Ints:
-    """Positions of rows that equal a real one or an earlier one."""
-    repeated = np.ones(len(hashes), dtype=np.bool_)
-    repeated[np.unique(hashes, return_index=True)[1]] = False
-    return np.flatnonzero(repeated | np.isin(hashes, real))

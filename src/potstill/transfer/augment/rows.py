@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import narwhals as nw
 import numpy as np
 from numpy.typing import NDArray
 
 from potstill.transfer.augment.coding import Coded
-from potstill.types import Bools, Doubles, Ints
+from potstill.types import Bools, Dataset, Doubles, Ints
+
+_TRIES = 6
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,41 @@ class Column:
     codes: Ints
     source: Ints
     computed: Bools | None = None
+
+
+class Draft(Protocol):
+    """Rows in the making, which can be drawn again one by one."""
+
+    @property
+    def parents(self) -> Ints:
+        """``(n_rows,)`` parent of each new row; what is drawn again may have another."""
+
+    def draw(self, index: Ints, *, again: bool, rng: np.random.Generator) -> None:
+        """Draw the rows at ``index``; ``again`` where they were no new ones, and should move further."""
+
+    def columns(self, index: Ints) -> list[Column]:
+        """The values of the rows at ``index``, column by column."""
+
+
+def draw_new_rows(
+    dataset: Dataset, columns: Sequence[Coded], draft: Draft, rng: np.random.Generator
+) -> tuple[nw.DataFrame[Any], Ints]:
+    """The rows of ``draft``, those drawn again that equal a real one or each other, and their parents.
+
+    What is still not new after six draws is left out.
+    """
+    real = np.unique(row_hashes([real_column(column) for column in columns]))
+    n_rows = len(draft.parents)
+    hashes = np.zeros(n_rows, dtype=np.uint64)
+    pending = np.arange(n_rows)
+    for attempt in range(_TRIES):
+        draft.draw(pending, again=attempt > 0, rng=rng)
+        hashes[pending] = row_hashes(draft.columns(pending))
+        pending = _not_new(hashes, real)
+        if not len(pending):
+            break
+    kept = np.delete(np.arange(n_rows), pending)
+    return assemble(dataset.rows, draft.parents[kept], draft.columns(kept)), draft.parents[kept]
 
 
 def real_column(coded: Coded) -> Column:
@@ -90,3 +127,10 @@ def _mix(bits: NDArray[np.uint64]) -> NDArray[np.uint64]:
     bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return np.asarray(bits ^ (bits >> np.uint64(31)))
+
+
+def _not_new(hashes: NDArray[np.uint64], real: NDArray[np.uint64]) -> Ints:
+    """Positions of rows that equal a real one or an earlier one."""
+    repeated = np.ones(len(hashes), dtype=np.bool_)
+    repeated[np.unique(hashes, return_index=True)[1]] = False
+    return np.flatnonzero(repeated | np.isin(hashes, real))
