@@ -433,10 +433,15 @@ class Budget(msgspec.Struct, frozen=True):
         p99 of one raw row, one thread, in milliseconds, measured on the exported file.
     size_kb
         The artifact's size on disk in units of 1,000 bytes.
+    opset
+        Highest version of the main ONNX operator set that the deployment's runtime understands; None for any.
+        From 21 on (ONNX Runtime 1.21 and later) trees take less than half the bytes; the oldest that will do
+        is 17 (ONNX Runtime 1.12 and later).
     """
 
     latency_ms: float | None = None
     size_kb: float | None = None
+    opset: int | None = None
 
 
 class Latency(msgspec.Struct, frozen=True):

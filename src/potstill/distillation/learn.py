@@ -33,12 +33,16 @@ TIMING_ROWS = 200
 
 @dataclass(frozen=True)
 class Learnt:
-    """Winner and twin, fitted again with the held-out rows; all candidates; sentences worth reading."""
+    """Winner and twin, fitted again with the held-out rows; all candidates; sentences worth reading.
+
+    `opset` is the budget's.
+    """
 
     student: Candidate
     twin: Candidate
     found: Found
     scale: tuple[float, float]
+    opset: int | None
     notes: tuple[str, ...]
 
 
@@ -73,7 +77,7 @@ def learn(
     )
     search = Search(
         lesson,
-        assess=Assessor(prepared, scale),
+        assess=Assessor(prepared, scale, opset=budget.opset),
         budget=budget,
         objective=_objective(train, recipe),
         progress=progress,
@@ -87,7 +91,7 @@ def learn(
     notes = _over_budget(found.student, budget)
     for note in notes:
         progress.note(note)
-    return Learnt(student=refitted, twin=twin, found=found, scale=scale, notes=notes)
+    return Learnt(student=refitted, twin=twin, found=found, scale=scale, opset=budget.opset, notes=notes)
 
 
 def _over_budget(chosen: Candidate, budget: Budget) -> tuple[str, ...]:
@@ -130,18 +134,19 @@ def kinds_of_target(taught: Taught, recipe: Recipe) -> list[Targets]:
 class Assessor:
     """Exports a fitted student with its calibration, times it and scores it on the validation rows."""
 
-    def __init__(self, prepared: Prepared, scale: tuple[float, float]) -> None:
+    def __init__(self, prepared: Prepared, scale: tuple[float, float], *, opset: int | None = None) -> None:
         self._encoder = prepared.encoder
         self._valid = prepared.parts["valid"]
         self._tensors = prepared.tensors["valid"]
         self._scale = scale
+        self._opset = opset
         self._rows = single_rows(self._valid)
 
     def __call__(self, fitted: FittedStudent) -> Assessment:
         valid = self._valid
         logits = fitted.logits(self._tensors)
         calibration = calibrate(logits, valid, self._scale)
-        graph = compose(self._encoder, fitted, calibration, task=valid.task)
+        graph = compose(self._encoder, fitted, calibration, task=valid.task, opset=self._opset)
         card = Card(name="candidate", task=valid.task, schema=valid.schema, calibration=calibration)
         artifact = artifact_bytes(graph, card, valid.rows)
         return Assessment(

@@ -86,7 +86,7 @@ def prove(
     small: dict[Contender, _Exported] = {}
     candidates: tuple[tuple[Contender, Candidate], ...] = (("twin", learnt.twin), ("student", learnt.student))
     for name, candidate in candidates:
-        small[name] = _export(candidate, account, prepared, learnt.scale)
+        small[name] = _export(candidate, account, prepared, learnt)
         progress.advance()
     if "test" not in prepared.parts:
         return _seal(small["student"], account, prepared)
@@ -126,11 +126,11 @@ class _Exported:
     size_bytes: int
 
 
-def _export(candidate: Candidate, account: Card, prepared: Prepared, scale: tuple[float, float]) -> _Exported:
+def _export(candidate: Candidate, account: Card, prepared: Prepared, learnt: Learnt) -> _Exported:
     rows, task = prepared.parts["valid"].rows, account.task
     temperature = candidate.assessment.temperature
-    calibration: Calibration = Softmax(temperature) if task.is_classification else Affine(*scale)
-    graph = compose(prepared.encoder, candidate.fitted, calibration, task=task)
+    calibration: Calibration = Softmax(temperature) if task.is_classification else Affine(*learnt.scale)
+    graph = compose(prepared.encoder, candidate.fitted, calibration, task=task, opset=learnt.opset)
     check_parity(graph, prepared.encoder, candidate.fitted, calibration, rows, schema=account.schema)
     artifact = artifact_bytes(graph, msgspec.structs.replace(account, calibration=calibration), rows)
     return _Exported(candidate, calibration, graph, load(artifact), len(artifact))
