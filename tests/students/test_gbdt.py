@@ -168,7 +168,7 @@ def exported(fitted: FittedGBDT, case: StudentCase, opset: Opset) -> onnx.ModelP
     return graph.model()
 
 
-@pytest.mark.parametrize(("opset", "bytes_a_leaf"), zip(OPSETS, (30, 70), strict=True))
+@pytest.mark.parametrize(("opset", "bytes_a_leaf"), [*zip(OPSETS, (30, 70), strict=True)])
 def test_a_leaf_costs_few_bytes(opset: Opset, bytes_a_leaf: int) -> None:
     case = student_cases()[0]
     fitted = fitted_on(case, GBDT(), effort=100)
