@@ -7,22 +7,81 @@ starts from, so names never collide and there is one opset.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-OPSET = 20
-ML_OPSET = 4
-IR_VERSION = 10
+from potstill.errors import UserError
+
+
+class Opset(NamedTuple):
+    """Operator sets that came out together, and who can read them.
+
+    Parameters
+    ----------
+    main
+        Version of the main ONNX operator set.
+    ml
+        Version of ``ai.onnx.ml``.
+    ir
+        Version of the file format.
+    runtime
+        The first ONNX Runtime that has every operator we use from them.
+    """
+
+    main: int
+    ml: int
+    ir: int
+    runtime: str
+
+
+OPSETS = (
+    Opset(main=21, ml=5, ir=10, runtime="1.21"),
+    Opset(main=17, ml=3, ir=8, runtime="1.12"),
+)
+"""What graphs can be written in, the newest and most compact first."""
+
+
+def chosen_opset(highest: int | None) -> Opset:
+    """The newest of `OPSETS` that a runtime reads which understands the main operator set ``highest``.
+
+    Parameters
+    ----------
+    highest
+        Version of the main ONNX operator set; None for the newest there is.
+
+    Raises
+    ------
+    UserError
+        No graph of ours can be written in so old an operator set.
+    """
+    for opset in OPSETS:
+        if highest is None or opset.main <= highest:
+            return opset
+    oldest = OPSETS[-1]
+    raise UserError(
+        f"The budget allows ONNX operator sets up to {highest}; no student can be written in less than "
+        f"{oldest.main}.",
+        hint=f"Operator set {oldest.main} is read by ONNX Runtime {oldest.runtime} and later: allow that.",
+    )
 
 
 class GraphBuilder:
-    """Collects nodes, constants, inputs and outputs; `model` turns them into one checked ModelProto."""
+    """Collects nodes, constants, inputs and outputs; `model` turns them into one checked ModelProto.
 
-    def __init__(self, name: str = "potstill") -> None:
+    Parameters
+    ----------
+    name
+        Of the graph.
+    opset
+        What the nodes are written in: parts that have a better form in a newer one ask for it.
+    """
+
+    def __init__(self, name: str = "potstill", *, opset: Opset = OPSETS[0]) -> None:
+        self.opset = opset
         self._name = name
         self._nodes: list[onnx.NodeProto] = []
         self._constants: list[onnx.TensorProto] = []
@@ -74,9 +133,9 @@ class GraphBuilder:
     def model(self, metadata: Mapping[str, str] | None = None) -> onnx.ModelProto:
         """The checked model, with ``metadata`` as its ``metadata_props``."""
         graph = helper.make_graph(self._nodes, self._name, self._inputs, self._outputs, self._constants)
-        opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid("ai.onnx.ml", ML_OPSET)]
+        opsets = [helper.make_opsetid("", self.opset.main), helper.make_opsetid("ai.onnx.ml", self.opset.ml)]
         model = helper.make_model(
-            graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="potstill"
+            graph, opset_imports=opsets, ir_version=self.opset.ir, producer_name="potstill"
         )
         helper.set_model_props(model, dict(metadata or {}))
         onnx.checker.check_model(model, full_check=True)

@@ -444,12 +444,17 @@ class Budget(msgspec.Struct, frozen=True):
         in which the runtime is already loaded.
     max_columns
         Input columns that the student may use; the most valuable are picked.
+    opset
+        Highest version of the main ONNX operator set that the deployment's runtime understands; None for any.
+        From 21 on (ONNX Runtime 1.21 and later) trees take less than half the bytes; the oldest that will do
+        is 17 (ONNX Runtime 1.12 and later).
     """
 
     latency_ms: float | None = None
     size_kb: float | None = None
     memory_mb: float | None = None
     max_columns: int | None = None
+    opset: int | None = None
 
 
 class Latency(msgspec.Struct, frozen=True):

@@ -73,6 +73,11 @@ def test_options_reach_the_recipe(asked: Any) -> None:
     assert (given["seed"], given["test"], given["unlabeled"]) == (7, Path("test.csv"), Path("more.csv"))
 
 
+def test_an_operator_set_leaves_the_rest_of_the_budget_as_it_is(asked: Any) -> None:
+    assert asked("--opset", "17")["budget"] == Budget(latency_ms=1.0, size_kb=1024.0, opset=17)
+    assert asked("--opset", "17", "--size-kb", "9")["budget"] == Budget(size_kb=9.0, opset=17)
+
+
 def test_options_come_before_the_recipe_file(asked: Any, tmp_path: Path) -> None:
     (tmp_path / "r.toml").write_text('folds = 4\ntemperature = 3.0\ndrop = ["id"]\n')
     recipe = asked("--recipe", "r.toml", "--folds", "6", "--drop", "k")["recipe"]

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from hypothesis import given, settings
@@ -14,7 +15,8 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from potstill.graph import GraphBuilder
+from potstill.artifact.model import open_session
+from potstill.graph import OPSETS, GraphBuilder, Opset
 from potstill.modalities.category_codes import fit_category_codes
 from potstill.objectives import DIST, DKD, JSD, KD, LogitMSE, blended
 from potstill.students import GBDT
@@ -156,16 +158,36 @@ def test_infinities_in_training() -> None:
     check_same_answers(fitted, case, case.train.tensors, "infinities")
 
 
-def test_a_node_costs_few_bytes() -> None:
-    case = student_cases()[0]
-    fitted = fitted_on(case, GBDT(), effort=100)
-    graph = GraphBuilder()
+def exported(fitted: FittedGBDT, case: StudentCase, opset: Opset) -> onnx.ModelProto:
+    graph = GraphBuilder(opset=opset)
     names = {
         "numeric": graph.input("numeric", TensorProto.FLOAT, ["n", len(case.spec.numeric)]),
         "categorical": graph.input("categorical", TensorProto.INT64, ["n", 2]),
     }
-    graph.output(fitted.build(graph, names), "z", TensorProto.FLOAT, ["n", 2])
-    assert graph.model().ByteSize() / fitted.forest.is_leaf.sum() < 70
+    graph.output(fitted.build(graph, names), "z", TensorProto.FLOAT, ["n", case.task.n_outputs])
+    return graph.model()
+
+
+@pytest.mark.parametrize(("opset", "bytes_a_leaf"), [*zip(OPSETS, (30, 70), strict=True)])
+def test_a_leaf_costs_few_bytes(opset: Opset, bytes_a_leaf: int) -> None:
+    case = student_cases()[0]
+    fitted = fitted_on(case, GBDT(), effort=100)
+    assert exported(fitted, case, opset).ByteSize() / fitted.forest.is_leaf.sum() < bytes_a_leaf
+
+
+@pytest.mark.parametrize("opset", OPSETS)
+@pytest.mark.parametrize("index", [0, 1, 2])
+def test_every_form_of_the_trees_answers_alike(index: int, opset: Opset) -> None:
+    case = student_cases()[index]
+    fitted = fitted_on(case, GBDT())
+    numeric = case.valid.tensors["numeric"].copy()
+    rng = np.random.default_rng(0)
+    for value in (np.nan, np.inf, -np.inf):
+        numeric[rng.random(numeric.shape) < 0.1] = value
+    tensors = {**case.valid.tensors, "numeric": numeric}
+    session = open_session(exported(fitted, case, opset).SerializeToString())
+    (answers,) = session.run(None, tensors)
+    np.testing.assert_allclose(answers, fitted.logits(tensors), atol=1e-5)
 
 
 def test_a_constant_target_is_answered_with_its_prior() -> None:

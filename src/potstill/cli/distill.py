@@ -52,6 +52,12 @@ STUDENT, OUTPUT, RUN = "Student and budget", "Output", "Run"
     section=STUDENT,
     help="Size of the file at most, 1,000 bytes [1024, if no latency is given].",
 )
+@option(
+    "--opset",
+    type=int,
+    section=STUDENT,
+    help="Highest ONNX operator set its runtime reads: 21 for ONNX Runtime 1.21 and later, 17 for older.",
+)
 @option("--temperature", type=float, section=STUDENT, help="Of the distillation loss; searched by default.")
 @option(
     "--hard-label-weight",
@@ -121,7 +127,7 @@ def distill(train: Path, **chosen: Any) -> None:
             unlabeled=chosen["unlabeled"],
             teachers=teachers_from(chosen),
             student=student_from(chosen["student"]),
-            budget=budget_from(chosen["latency_ms"], chosen["size_kb"]),
+            budget=budget_from(chosen["latency_ms"], chosen["size_kb"], opset=chosen["opset"]),
             seed=chosen["seed"],
             recipe=recipe,
             progress=progress,

@@ -222,8 +222,10 @@ def student_from(name: str | None) -> Student | None:
     return student
 
 
-def budget_from(latency_ms: float | None, size_kb: float | None) -> Budget | None:
-    """What was asked for; None, and so the default budget, where nothing was.
+def budget_from(
+    latency_ms: float | None, size_kb: float | None, *, opset: int | None = None
+) -> Budget | None:
+    """What was asked for; the default latency and size where neither was; None where nothing was.
 
     Raises
     ------
@@ -236,5 +238,11 @@ def budget_from(latency_ms: float | None, size_kb: float | None) -> Budget | Non
         if limit is not None and not limit > 0:
             raise UserError(f"Wanted {name} above 0, got {limit:g}.", hint="Leave it out for the default.")
     if latency_ms is None and size_kb is None:
-        return None
-    return Budget(latency_ms=latency_ms, size_kb=size_kb)
+        if opset is None:
+            return None
+        import msgspec
+
+        from potstill.distillation.run import DEFAULT_BUDGET
+
+        return msgspec.structs.replace(DEFAULT_BUDGET, opset=opset)
+    return Budget(latency_ms=latency_ms, size_kb=size_kb, opset=opset)

@@ -56,6 +56,8 @@ class Learnt:
         Refitted; the last is None where no labels were smoothed (regression).
     found
         As they were before, with all candidates.
+    opset
+        The budget's.
     """
 
     student: Candidate
@@ -63,6 +65,7 @@ class Learnt:
     twin_smoothed: Candidate | None
     found: Found
     scale: tuple[float, float]
+    opset: int | None
     notes: tuple[str, ...]
 
 
@@ -91,7 +94,7 @@ def search_students(
     )
     search = Search(
         lesson,
-        assess=Assessor(prepared, scale, memory=budget.memory_mb is not None),
+        assess=Assessor(prepared, scale, budget),
         budget=budget,
         objectives=_objectives(train, recipe),
         limit_s=limit_s,
@@ -159,6 +162,7 @@ def settle(
         twin_smoothed=again[id(found.twin_smoothed)] if found.twin_smoothed else None,
         found=found,
         scale=searched.scale,
+        opset=allowed.opset,
         notes=notes,
     )
 
@@ -215,8 +219,8 @@ def kinds_of_target(taught: Taught, recipe: Recipe) -> list[Targets]:
 class Assessor:
     """Exports a fitted student with its calibration, times it and scores it on the validation rows."""
 
-    def __init__(self, prepared: Prepared, scale: tuple[float, float], *, memory: bool = False) -> None:
-        self._memory = memory
+    def __init__(self, prepared: Prepared, scale: tuple[float, float], budget: Budget) -> None:
+        self._budget = budget
         self._schema = prepared.schema
         self._encoder = prepared.encoder
         self._valid = prepared.parts["valid"]
@@ -228,7 +232,7 @@ class Assessor:
         valid = self._valid
         logits = fitted.logits(self._tensors)
         calibration = calibrate(logits, valid, self._scale)
-        graph = compose(self._encoder, fitted, calibration, task=valid.task)
+        graph = compose(self._encoder, fitted, calibration, task=valid.task, opset=self._budget.opset)
         card = Card(name="candidate", task=valid.task, schema=self._schema, calibration=calibration)
         artifact = artifact_bytes(graph, card, valid.rows)
         return Assessment(
@@ -236,7 +240,7 @@ class Assessor:
             temperature=calibration.temperature if isinstance(calibration, Softmax) else 1.0,
             size_bytes=len(artifact),
             latency_us=quiet_latency(load(artifact), self._rows),
-            memory_bytes=measure_memory(artifact) if self._memory else None,
+            memory_bytes=measure_memory(artifact) if self._budget.memory_mb is not None else None,
         )
 
 

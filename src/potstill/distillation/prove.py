@@ -86,10 +86,10 @@ def prove(
     prepared = picked.prepared
     progress.start("exporting and measuring", 3)
     account = _account(learnt, taught, prepared, seed)
-    small: dict[Contender, _Exported] = {"twin": _export(learnt.twin, account, prepared, learnt.scale)}
+    small: dict[Contender, _Exported] = {"twin": _export(learnt.twin, account, prepared, learnt)}
     if learnt.twin_smoothed is not None:
-        small["twin_smoothed"] = _export(learnt.twin_smoothed, account, prepared, learnt.scale)
-    small["student"] = _export(learnt.student, account, prepared, learnt.scale)
+        small["twin_smoothed"] = _export(learnt.twin_smoothed, account, prepared, learnt)
+    small["student"] = _export(learnt.student, account, prepared, learnt)
     progress.advance(2)
     if "test" not in prepared.parts:
         return _seal(small["student"], account, prepared)
@@ -129,11 +129,11 @@ class _Exported:
     size_bytes: int
 
 
-def _export(candidate: Candidate, account: Card, prepared: Prepared, scale: tuple[float, float]) -> _Exported:
+def _export(candidate: Candidate, account: Card, prepared: Prepared, learnt: Learnt) -> _Exported:
     rows, task = prepared.parts["valid"].rows, account.task
     temperature = candidate.assessment.temperature
-    calibration: Calibration = Softmax(temperature) if task.is_classification else Affine(*scale)
-    graph = compose(prepared.encoder, candidate.fitted, calibration, task=task)
+    calibration: Calibration = Softmax(temperature) if task.is_classification else Affine(*learnt.scale)
+    graph = compose(prepared.encoder, candidate.fitted, calibration, task=task, opset=learnt.opset)
     check_parity(graph, prepared.encoder, candidate.fitted, calibration, rows, schema=account.schema)
     artifact = artifact_bytes(graph, msgspec.structs.replace(account, calibration=calibration), rows)
     return _Exported(candidate, calibration, graph, load(artifact), len(artifact))

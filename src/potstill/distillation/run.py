@@ -13,6 +13,7 @@ from potstill.distillation.recipe import Recipe
 from potstill.distillation.result import Result
 from potstill.distillation.teach import teach
 from potstill.errors import UserError
+from potstill.graph import chosen_opset
 from potstill.types import Budget, Progress, Silent, Student
 
 DEFAULT_BUDGET = Budget(latency_ms=1.0, size_kb=1024.0)
@@ -92,6 +93,7 @@ def distill(
     if not 0 <= seed <= MAX_SEED:
         raise UserError(f"Wanted a seed from 0 to {MAX_SEED:,}, got {seed:,}.", hint="0 is as good as any.")
     recipe, progress, budget = recipe or Recipe(), progress or Silent(), budget or DEFAULT_BUDGET
+    chosen_opset(budget.opset)  # raises now rather than after the teacher
     clock = Clock(recipe.time_limit)
     with clock.stage("prepare"):
         prepared = prepare(

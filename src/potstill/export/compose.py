@@ -7,12 +7,17 @@ import onnx
 from onnx import TensorProto
 
 from potstill.artifact.calibration import Affine, Calibration, Softmax
-from potstill.graph import GraphBuilder
+from potstill.graph import GraphBuilder, chosen_opset
 from potstill.types import Encoder, FittedStudent, Label, Task
 
 
 def compose(
-    encoder: Encoder, student: FittedStudent, calibration: Calibration, *, task: Task
+    encoder: Encoder,
+    student: FittedStudent,
+    calibration: Calibration,
+    *,
+    task: Task,
+    opset: int | None = None,
 ) -> onnx.ModelProto:
     """The whole model as one graph.
 
@@ -30,8 +35,15 @@ def compose(
         `Softmax` for classification, `Affine` for regression.
     task
         Its classes are the labels, in the order of the probabilities.
+    opset
+        See `potstill.types.Budget`.
+
+    Raises
+    ------
+    UserError
+        Nothing can be written in so old an operator set.
     """
-    graph = GraphBuilder()
+    graph = GraphBuilder(opset=chosen_opset(opset))
     logits = student.build(graph, encoder.build(graph))
     match calibration:
         case Softmax(temperature=temperature):

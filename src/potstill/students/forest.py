@@ -12,9 +12,17 @@ from onnx import numpy_helper
 from potstill.graph import GraphBuilder
 from potstill.types import Bools, Doubles, Floats, Ints
 
+TREE_ENSEMBLE_SINCE = 5
 DEFAULT_LEFT = 2
 MISSING_SHIFT = 2
 MISSING_IS_NAN = 2
+_LONE_LEAF = {
+    "split_feature": "0",
+    "threshold": "0",
+    "decision_type": "0",
+    "left_child": "-1",
+    "right_child": "-2",
+}
 
 
 @dataclass(frozen=True)
@@ -53,7 +61,7 @@ class Forest:
         Parameters
         ----------
         graph
-            Receives one TreeEnsembleRegressor.
+            Receives one TreeEnsemble and an Add; one TreeEnsembleRegressor where its operator set is older.
         features
             Name of the ``(n, P)`` float32 features.
         base
@@ -61,6 +69,37 @@ class Forest:
         outputs
             Output of each tree of a round; trees take turns.
         """
+        if graph.opset.ml >= TREE_ENSEMBLE_SINCE:
+            return self._build_compact(graph, features, base=base, outputs=outputs)
+        return self._build_verbose(graph, features, base=base, outputs=outputs)
+
+    def _build_compact(self, graph: GraphBuilder, features: str, *, base: Floats, outputs: Ints) -> str:
+        """Splits and leaves apart, each with what it needs: 27 bytes a leaf, where the old form takes 62."""
+        leaf, split = np.flatnonzero(self.is_leaf), np.flatnonzero(~self.is_leaf)
+        first = np.flatnonzero(self.node == 0)
+        rank = np.where(self.is_leaf, np.cumsum(self.is_leaf), np.cumsum(~self.is_leaf)) - 1
+        start = first[self.tree[split]]
+        left, right = start + self.left[split], start + self.right[split]
+        sums = graph.node(
+            "TreeEnsemble",
+            features,
+            domain="ai.onnx.ml",
+            n_targets=len(base),
+            tree_roots=rank[first].tolist(),
+            nodes_featureids=self.feature[split].tolist(),
+            nodes_splits=numpy_helper.from_array(self.threshold[split], "thresholds"),
+            nodes_modes=numpy_helper.from_array(np.zeros(len(split), dtype=np.uint8), "modes"),
+            nodes_truenodeids=rank[left].tolist(),
+            nodes_trueleafs=self.is_leaf[left].astype(np.int64).tolist(),
+            nodes_falsenodeids=rank[right].tolist(),
+            nodes_falseleafs=self.is_leaf[right].astype(np.int64).tolist(),
+            nodes_missing_value_tracks_true=self.nan_left[split].astype(np.int64).tolist(),
+            leaf_targetids=outputs[self.tree[leaf] % len(outputs)].tolist(),
+            leaf_weights=numpy_helper.from_array(self.value[leaf], "values"),
+        )
+        return graph.node("Add", sums, graph.constant(base))
+
+    def _build_verbose(self, graph: GraphBuilder, features: str, *, base: Floats, outputs: Ints) -> str:
         leaf = np.flatnonzero(self.is_leaf)
         modes = np.where(self.is_leaf, "LEAF", "BRANCH_LEQ")
         # Tensors hold a float in 4 bytes, lists of floats in 5.
@@ -109,11 +148,15 @@ def _fields(block: str) -> dict[str, str]:
 
 def _read_tree(fields: dict[str, str], index: int, nan_value: Floats) -> dict[str, NDArray[Any]]:
     n_leaves = int(fields["num_leaves"])
+    if n_leaves == 1:
+        # A tree without a split has no form of its own in ONNX: it asks, and answers the same either way.
+        fields = _LONE_LEAF | {"leaf_value": f"{fields['leaf_value']} {fields['leaf_value']}"}
+        n_leaves = 2
     n_splits = n_leaves - 1
     n_nodes = n_splits + n_leaves
 
     def splits(name: str, dtype: type) -> NDArray[Any]:
-        return np.array(fields[name].split() if n_splits else [], dtype=dtype)
+        return np.array(fields[name].split(), dtype=dtype)
 
     def padded(values: NDArray[Any], dtype: type) -> NDArray[Any]:
         column: NDArray[Any] = np.zeros(n_nodes, dtype=dtype)
