@@ -371,6 +371,9 @@ class Student(Protocol):
 
     def resized(self, size: float) -> Student: ...
 
+    def variants(self) -> tuple[Student, ...]:
+        """At most four other settings of the same size worth a trial, the most promising first."""
+
     def fit(
         self,
         train: Examples,
