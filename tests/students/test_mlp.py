@@ -10,19 +10,19 @@ import torch
 
 from potstill.objectives import KD
 from potstill.students import MLP
-from potstill.students.mlp import FittedMLP
-from potstill.students.mlp_training import Schedule
 from potstill.students.network import Inputs, NetworkShape, forward, initial_weights
+from potstill.students.network_student import FittedNetwork
+from potstill.students.network_training import Schedule
 from potstill.students.numeric_scaling import fit_numeric_scaling
 from potstill.testing.student import StudentCase, check_same_answers, student_cases
 from potstill.types import Examples, FeatureSpec, Task
 
 
-def fitted_on(case: StudentCase, student: MLP, effort: int = 3) -> FittedMLP:
+def fitted_on(case: StudentCase, student: MLP, effort: int = 3) -> FittedNetwork:
     fitted, _ = student.fit(
         case.train, None, spec=case.spec, task=case.task, objective=case.objective, seed=0, effort=effort
     )
-    assert isinstance(fitted, FittedMLP)
+    assert isinstance(fitted, FittedNetwork)
     return fitted
 
 
@@ -154,7 +154,7 @@ def test_the_first_answer_is_the_prior() -> None:
     weights = initial_weights(
         shape, np.zeros((4, 3), dtype=np.float32), start, torch.Generator().manual_seed(0)
     )
-    weights["weight1"].zero_()
+    weights["logit_weight"].zero_()
     inputs = Inputs(torch.randn(5, 3), torch.zeros(5, 0), torch.zeros(5, 0, dtype=torch.int64))
     np.testing.assert_allclose(torch.softmax(forward(weights, inputs), 1)[:, 0], 0.9, atol=1e-6)
 

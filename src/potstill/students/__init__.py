@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from potstill.students.gbdt import GBDT
 from potstill.students.mlp import MLP
+from potstill.students.tabm import TabM
 from potstill.types import Student
 
-STUDENTS: dict[str, type[Student]] = {"gbdt": GBDT, "mlp": MLP}
+STUDENTS: dict[str, type[Student]] = {"gbdt": GBDT, "mlp": MLP, "tabm": TabM}
 """Families by name."""
 
-__all__ = ["GBDT", "MLP", "STUDENTS"]
+__all__ = ["GBDT", "MLP", "STUDENTS", "TabM"]

@@ -1,7 +1,8 @@
-"""The network of `MLP`, said twice: in torch and as ONNX nodes.
+"""The network of `MLP` and `TabM`, said twice: in torch and as ONNX nodes.
 
-Scaled numbers (with periodic embeddings), missing-value indicators and embedded categories side by side, then
-dense layers with ReLU between them.
+Scaled numbers with their embeddings, missing-value indicators and embedded categories side by side, each under a
+learnt scale, then dense layers with an activation between them. With heads, every head sees these inputs under
+signs and scales of its own, shares the dense layers with the others, and ends in logits of its own.
 """
 
 from __future__ import annotations
@@ -16,15 +17,23 @@ import torch
 from torch import Tensor
 
 from potstill.graph import GraphBuilder
+from potstill.students.stored_weights import Storage, build_weight
 from potstill.types import Floats, Ints
 
 Weights: TypeAlias = dict[str, Tensor]
-"""``weight{i}`` ``(in, out)`` and ``bias{i}`` ``(out,)`` of each dense layer; with categories ``embedding``
-``(levels, E)``; with embeddings of numbers ``knot`` and ``slope`` ``(F, P)`` of their ramps, ``frequency``
-and ``phase`` ``(F, H)`` of their waves and ``mix`` ``(F, P + H, D)``."""
+"""``weight{i}`` ``(in, out)`` and ``bias{i}`` ``(out,)`` of each hidden layer, ``logit_weight`` ``(H, K)`` and
+``logit_bias`` ``(K,)`` of the last; with categories ``embedding`` ``(levels, E)``; with embeddings of numbers
+``knot`` and ``slope`` ``(F, P)`` of their ramps, ``frequency`` and ``phase`` ``(F, W)`` of their waves and ``mix``
+``(F, P + W, D)``. In training only: ``scale`` ``(in,)`` of the first layer's inputs. With k heads: ``adapter``
+``(k, in)`` scales these inputs head by head, and the last layer's have a first axis of k."""
 
-N_FREQUENCIES = 16
-FREQUENCY_SCALE = 0.3
+N_WAVES = 16
+FREQUENCY = 0.1
+"""Spread of the waves' frequencies before training, in waves to a unit of the scaled number."""
+
+MOST_RAMPS = 96
+"""Ramps of a number at most."""
+
 GRID = np.float32(512)
 
 
@@ -46,6 +55,8 @@ class NetworkShape:
         Widths of the hidden layers.
     n_outputs
         Logits.
+    n_heads
+        Heads that share the hidden layers; None for one network without adapters.
     """
 
     n_numeric: int
@@ -55,6 +66,7 @@ class NetworkShape:
     embeds_numbers: bool
     hidden: tuple[int, ...]
     n_outputs: int
+    n_heads: int | None = None
 
     @property
     def offsets(self) -> Ints:
@@ -64,7 +76,7 @@ class NetworkShape:
     @property
     def most_ramps(self) -> int:
         """Ramps of a number at most: few columns can afford a finer grid than many."""
-        return min(max(768 // self.n_numeric, 16), 96)
+        return min(max(768 // self.n_numeric, 16), MOST_RAMPS)
 
     @property
     def n_mixtures(self) -> int:
@@ -126,25 +138,30 @@ def initial_weights(
     if shape.embeds_numbers:
         knot, slope = _ramps(numbers, shape.most_ramps)
         weights["knot"], weights["slope"] = torch.from_numpy(knot), torch.from_numpy(slope)
-        size = (shape.n_numeric, N_FREQUENCIES)
-        weights["frequency"] = normal(*size, scale=2 * math.pi * FREQUENCY_SCALE)
+        size = (shape.n_numeric, N_WAVES)
+        weights["frequency"] = normal(*size, scale=2 * math.pi * FREQUENCY)
         weights["phase"] = (torch.rand(size, generator=generator) * 2 - 1) * math.pi
-        n_basis = slope.shape[1] + N_FREQUENCIES
-        weights["mix"] = normal(
-            shape.n_numeric, n_basis, shape.n_mixtures, scale=1 / math.sqrt(N_FREQUENCIES)
-        )
+        n_basis = slope.shape[1] + N_WAVES
+        weights["mix"] = normal(shape.n_numeric, n_basis, shape.n_mixtures, scale=1 / math.sqrt(N_WAVES))
+    weights["scale"] = torch.ones(shape.n_inputs)
+    if shape.n_heads is not None:
+        signs = torch.randint(0, 2, (shape.n_heads, shape.n_inputs), generator=generator)
+        weights["adapter"] = 2.0 * signs - 1.0
     widths = [shape.n_inputs, *shape.hidden]
     for i, (n_in, n_out) in enumerate(zip(widths, shape.hidden, strict=False)):
-        weights[f"weight{i}"] = normal(n_in, n_out, scale=math.sqrt(2 / n_in))
+        weights[f"weight{i}"] = normal(n_in, n_out, scale=1 / math.sqrt(n_in))
         weights[f"bias{i}"] = normal(n_out, scale=0.1)
-    last = len(shape.hidden)
-    weights[f"weight{last}"] = normal(widths[-1], shape.n_outputs, scale=0.3 / math.sqrt(widths[-1]))
-    weights[f"bias{last}"] = torch.from_numpy(start.copy())
+    heads = () if shape.n_heads is None else (shape.n_heads,)
+    weights["logit_weight"] = normal(*heads, widths[-1], shape.n_outputs, scale=0.3 / math.sqrt(widths[-1]))
+    weights["logit_bias"] = torch.from_numpy(start.copy()).expand(*heads, -1).clone()
     return weights
 
 
 def forward(weights: Mapping[str, Tensor], inputs: Inputs, *, masks: Sequence[Tensor] = ()) -> Tensor:
-    """Logits ``(n, K)``; ``masks``, one ``(n, width)`` for each hidden layer or none, multiply its units."""
+    """Logits ``(n, K)``; with heads that were not `folded`, ``(k, n, K)``.
+
+    ``masks``, one ``(n or n · k, width)`` for each hidden layer or none, multiply its units.
+    """
     parts = [inputs.numbers]
     if "mix" in weights:
         columns = inputs.numbers.T[:, :, None]
@@ -157,44 +174,86 @@ def forward(weights: Mapping[str, Tensor], inputs: Inputs, *, masks: Sequence[Te
     if "embedding" in weights:
         parts.append(torch.nn.functional.embedding(inputs.levels, weights["embedding"]).flatten(1))
     hidden = torch.cat(parts, dim=1)
-    last = n_layers(weights) - 1
-    for i in range(last):
+    if "scale" in weights:
+        hidden = hidden * weights["scale"]
+    if "adapter" in weights:
+        hidden = (hidden[:, None] * weights["adapter"]).flatten(0, 1)
+    for i in range(n_hidden(weights)):
         hidden = torch.relu_(torch.addmm(weights[f"bias{i}"], hidden, weights[f"weight{i}"]))
         if masks:
             hidden = hidden * masks[i]
-    return torch.addmm(weights[f"bias{last}"], hidden, weights[f"weight{last}"])
+    if weights["logit_weight"].dim() == 2:
+        hidden = hidden.view(len(inputs), len(weights["logit_weight"]))
+        return torch.addmm(weights["logit_bias"], hidden, weights["logit_weight"])
+    hidden = hidden.unflatten(0, (len(inputs), -1)).transpose(0, 1)
+    return torch.baddbmm(weights["logit_bias"][:, None], hidden, weights["logit_weight"])
+
+
+def with_heads(weights: Weights, heads: Tensor) -> Weights:
+    """Only the heads at ``heads``."""
+    per_head = ("adapter", "logit_weight", "logit_bias")
+    return {name: weight[heads] if name in per_head else weight for name, weight in weights.items()}
+
+
+def folded(weights: Weights) -> Weights:
+    """The network as it answers: the inputs' scale within the first layer, the heads' mean within the last.
+
+    The mean of the heads' logits is one dense layer over the hidden units of all heads side by side.
+    """
+    left = {name: weight for name, weight in weights.items() if name != "scale"}
+    left["weight0"] = weights["scale"][:, None] * weights["weight0"]
+    if "adapter" in weights:
+        left["logit_weight"] = (weights["logit_weight"] / len(weights["adapter"])).flatten(0, 1)
+        left["logit_bias"] = weights["logit_bias"].mean(dim=0)
+    return left
 
 
 def build_network(
     graph: GraphBuilder,
     weights: Mapping[str, Floats],
     *,
+    storage: Storage,
     numbers: str | None,
     indicators: str | None,
     levels: str | None,
 ) -> str:
-    """Add the nodes of `forward`; arguments are names of its inputs, None for empty ones."""
+    """Add the nodes of `forward` for `folded` weights; inputs are given by name, None for empty ones."""
+
+    def stored(name: str) -> str:
+        return build_weight(graph, weights[name], storage)
+
     parts = []
     if numbers is not None:
         parts.append(numbers)
         if "mix" in weights:
-            parts.append(_build_number_embedding(graph, weights, numbers))
+            parts.append(_build_number_embedding(graph, weights, stored("mix"), numbers))
     if indicators is not None:
         parts.append(indicators)
     if levels is not None:
-        embedded = graph.node("Gather", graph.constant(weights["embedding"]), levels)
+        embedded = graph.node("Gather", stored("embedding"), levels)
         parts.append(graph.node("Flatten", embedded, axis=1))
     hidden = parts[0] if len(parts) == 1 else graph.node("Concat", *parts, axis=1)
-    last = n_layers(weights) - 1
-    for i in range(last + 1):
-        weight, bias = graph.constant(weights[f"weight{i}"]), graph.constant(weights[f"bias{i}"])
-        hidden = graph.node("Gemm", hidden, weight, bias)
-        if i < last:
-            hidden = graph.node("Relu", hidden)
-    return hidden
+    if "adapter" in weights:
+        # (n, in) to (n, k, in); a batch of no rows has no length to infer, so no Reshape.
+        apart = graph.node("Unsqueeze", hidden, graph.constant(np.array([1], dtype=np.int64)))
+        hidden = graph.node("Mul", apart, graph.constant(weights["adapter"]))
+    for i in range(n_hidden(weights)):
+        hidden = _build_dense(graph, hidden, stored(f"weight{i}"), weights[f"bias{i}"], "adapter" in weights)
+        hidden = graph.node("Relu", hidden)
+    if "adapter" in weights:
+        hidden = graph.node("Flatten", hidden, axis=1)
+    return graph.node("Gemm", hidden, stored("logit_weight"), graph.constant(weights["logit_bias"]))
 
 
-def _build_number_embedding(graph: GraphBuilder, weights: Mapping[str, Floats], numbers: str) -> str:
+def _build_dense(graph: GraphBuilder, hidden: str, weight: str, bias: Floats, has_heads: bool) -> str:
+    if not has_heads:
+        return graph.node("Gemm", hidden, weight, graph.constant(bias))
+    return graph.node("Add", graph.node("MatMul", hidden, weight), graph.constant(bias))
+
+
+def _build_number_embedding(
+    graph: GraphBuilder, weights: Mapping[str, Floats], mix: str, numbers: str
+) -> str:
     column_major = graph.node("Transpose", numbers, perm=[1, 0])
     columns = graph.node("Unsqueeze", column_major, graph.constant(np.array([2], dtype=np.int64)))
 
@@ -206,14 +265,14 @@ def _build_number_embedding(graph: GraphBuilder, weights: Mapping[str, Floats], 
     ramps = graph.node("Clip", graph.node("Mul", above, per_column("slope")), lowest, highest)
     turned = graph.node("Mul", columns, per_column("frequency"))
     waves = graph.node("Cos", graph.node("Add", turned, per_column("phase")))
-    mixed = graph.node("MatMul", graph.node("Concat", ramps, waves, axis=2), graph.constant(weights["mix"]))
+    mixed = graph.node("MatMul", graph.node("Concat", ramps, waves, axis=2), mix)
     row_major = graph.node("Transpose", mixed, perm=[1, 0, 2])
     # Flatten, not Reshape: a batch of no rows has no length to infer.
     return graph.node("Flatten", row_major, axis=1)
 
 
-def n_layers(weights: Mapping[str, object]) -> int:
-    """Number of dense layers."""
+def n_hidden(weights: Mapping[str, object]) -> int:
+    """Number of hidden layers."""
     return sum(name.startswith("bias") for name in weights)
 
 
