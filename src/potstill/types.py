@@ -242,6 +242,14 @@ class Trainable(Protocol):
         """Fit on all rows of ``dataset`` (its labels are never None, its weight may be)."""
 
 
+@runtime_checkable
+class StoppingTrainable(Trainable, Protocol):
+    """A Trainable that can be told which rows to stop early on, and then sets none of its own aside."""
+
+    def fit_until(self, dataset: Dataset, stop_on: Dataset, *, seed: int) -> Teacher:
+        """Learn from the rows of ``dataset`` only, for as long as the loss on those of ``stop_on`` falls."""
+
+
 @dataclass(frozen=True)
 class SoftTargets:
     """What the members of a teacher answered for some rows.
@@ -258,6 +266,8 @@ class SoftTargets:
         ``(n,)`` whether every member that answered the row was fitted without it.
     fold
         ``(n,)`` int64 cross-fitting fold of the row, -1 where it was in none.
+    temperature
+        What the weighted mean of the members is still to be softened with to be calibrated (below 1: sharpened).
     """
 
     members: tuple[str, ...]
@@ -265,6 +275,7 @@ class SoftTargets:
     weights: Doubles
     out_of_fold: Bools
     fold: Ints
+    temperature: float = 1.0
 
     def __len__(self) -> int:
         return int(self.probs.shape[1])

@@ -13,6 +13,7 @@ import numpy as np
 from potstill.distillation.prepare import Part, Prepared
 from potstill.distillation.recipe import Recipe
 from potstill.errors import UserError
+from potstill.export import fit_temperature
 from potstill.teachers import adopt_all
 from potstill.teachers.table import OutOfFoldTableTeacher, TableTeacher
 from potstill.teachers.zoo import default_members
@@ -42,6 +43,10 @@ ORIGINS: Mapping[Part, Origin] = {
 
 CACHE_BYTES = 10_000_000_000
 """The user's own cache is cut back to this after a run, the answers longest unchanged first."""
+
+
+_HEARD: tuple[Part, ...] = ("valid", "test")
+_TINY = 1e-9
 
 
 @dataclass(frozen=True)
@@ -115,14 +120,21 @@ def teach(teachers: Any, prepared: Prepared, *, recipe: Recipe, seed: int, progr
     for leak in leaks:
         progress.note(leak)
     train = prepared.parts["train"]
-    weights = _weights(collected, train, selected=_selects(recipe, adopted=teachers is not None))
+    selected = _selects(recipe, adopted=teachers is not None)
+    weights = _weights(collected, train, selected=selected)
     best = _best(collected, train)
     alone = np.eye(len(collected.members))[best]
-    heard: tuple[Part, ...] = ("valid", "test")
+    valid = prepared.parts["valid"]
+    temperature, alone_temperature = (
+        _temperature(collected, valid, of) if selected else 1.0 for of in (weights, alone)
+    )
+    heard = [part for part in _HEARD if part in collected.answers]
     return Taught(
-        transfer=_transfer_set(prepared, collected, weights),
-        answers={part: _average(collected, part, weights) for part in heard if part in collected.answers},
-        best_answers={part: _average(collected, part, alone) for part in heard if part in collected.answers},
+        transfer=_transfer_set(prepared, collected, weights, temperature),
+        answers={part: soften(collected.answers[part], weights, 1.0, whole=temperature) for part in heard},
+        best_answers={
+            part: soften(collected.answers[part], alone, 1.0, whole=alone_temperature) for part in heard
+        },
         cost=_cost(f"{int((weights > 0).sum())} members", collected.costs, weights),
         best_cost=_cost(collected.members[best], collected.costs, alone),
         members={name: float(w) for name, w in zip(collected.members, weights, strict=True)},
@@ -191,11 +203,21 @@ def _best(collected: Collected, train: Dataset) -> int:
     return best_member(collected.out_of_fold, train.labels, task=train.task, sample_weight=train.weight)
 
 
-def _average(collected: Collected, part: Part, weights: Doubles) -> Floats:
-    return soften(collected.answers[part], weights, 1.0)
+def _temperature(collected: Collected, valid: Dataset, weights: Doubles) -> float:
+    """What calibrates the weighted members where no model of theirs has seen the rows.
+
+    Out of fold one model of each member answers, elsewhere the mean of all of them, which is less sure than it
+    should be: it takes a temperature below 1.
+    """
+    if not valid.task.is_classification or valid.labels is None or not collected.out_of_fold_mask.all():
+        return 1.0
+    logits = np.log(np.maximum(soften(collected.answers["valid"], weights, 1.0), _TINY))
+    return fit_temperature(logits, valid.labels.astype(np.int64), valid.weight)
 
 
-def _transfer_set(prepared: Prepared, collected: Collected, weights: Doubles) -> TransferSet:
+def _transfer_set(
+    prepared: Prepared, collected: Collected, weights: Doubles, temperature: float
+) -> TransferSet:
     heard = np.flatnonzero(weights)
 
     def soft(probs: Floats, part: Part, out_of_fold: bool) -> SoftTargets:
@@ -207,6 +229,7 @@ def _transfer_set(prepared: Prepared, collected: Collected, weights: Doubles) ->
             weights=weights[heard],
             out_of_fold=collected.out_of_fold_mask if cross_fitted else np.full(n, part != "train"),
             fold=collected.folds if part == "train" else np.full(n, -1, dtype=np.int64),
+            temperature=1.0 if cross_fitted else temperature,
         )
 
     answered = {part: origin for part, origin in ORIGINS.items() if part in collected.answers}

@@ -78,6 +78,9 @@ class LightGBMMember(msgspec.Struct, frozen=True, kw_only=True):
     def fit(self, dataset: Dataset, *, seed: int) -> Teacher:
         return fit_member(self, dataset, seed=seed)
 
+    def fit_until(self, dataset: Dataset, stop_on: Dataset, *, seed: int) -> Teacher:
+        return fit_member(self, dataset, seed=seed, stop_on=stop_on)
+
     def learn(self, fold: Fold, *, seed: int) -> Answer:
         import lightgbm
 
@@ -184,6 +187,9 @@ class XGBoostMember(msgspec.Struct, frozen=True, kw_only=True):
 
     def fit(self, dataset: Dataset, *, seed: int) -> Teacher:
         return fit_member(self, dataset, seed=seed)
+
+    def fit_until(self, dataset: Dataset, stop_on: Dataset, *, seed: int) -> Teacher:
+        return fit_member(self, dataset, seed=seed, stop_on=stop_on)
 
     def learn(self, fold: Fold, *, seed: int) -> Answer:
         import xgboost
@@ -301,6 +307,9 @@ class CatBoostMember(msgspec.Struct, frozen=True, kw_only=True):
 
     def fit(self, dataset: Dataset, *, seed: int) -> Teacher:
         return fit_member(self, dataset, seed=seed)
+
+    def fit_until(self, dataset: Dataset, stop_on: Dataset, *, seed: int) -> Teacher:
+        return fit_member(self, dataset, seed=seed, stop_on=stop_on)
 
     def learn(self, fold: Fold, *, seed: int) -> Answer:
         import catboost

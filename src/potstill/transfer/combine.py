@@ -86,7 +86,7 @@ def best_member(
     return int(np.argmin(losses))
 
 
-def soften(probs: Floats, weights: Doubles, temperature: float) -> Floats:
+def soften(probs: Floats, weights: Doubles, temperature: float, *, whole: float = 1.0) -> Floats:
     """The ensemble's probabilities at a temperature: each member softened, then their weighted average.
 
     Softening is ``softmax(log(p) / T)``; at ``T = 1`` this is the plain weighted mean, so it serves values
@@ -99,7 +99,9 @@ def soften(probs: Floats, weights: Doubles, temperature: float) -> Floats:
     weights
         ``(M,)`` non-negative, sum 1.
     temperature
-        ``T > 0``; above 1 it flattens.
+        ``T > 0`` of each member; above 1 it flattens.
+    whole
+        A second temperature, of the average: that which calibrates the ensemble.
 
     Returns
     -------
@@ -117,11 +119,11 @@ def soften(probs: Floats, weights: Doubles, temperature: float) -> Floats:
         for member in range(n_members):
             if weights[member]:
                 total += weights[member] * _softened(probs[member, rows], temperature)
-        averaged[rows] = total
+        averaged[rows] = _softened(total, whole)
     return averaged
 
 
-def _softened(probs: Floats, temperature: float) -> Doubles:
+def _softened(probs: Floats | Doubles, temperature: float) -> Doubles:
     exact = probs.astype(np.float64)
     if temperature == 1.0:
         return exact
