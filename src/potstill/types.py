@@ -266,8 +266,10 @@ class SoftTargets:
         ``(n,)`` whether every member that answered the row was fitted without it.
     fold
         ``(n,)`` int64 cross-fitting fold of the row, -1 where it was in none.
+    member_temperatures
+        What each member is softened with to be calibrated (below 1: sharpened), before the mean; empty for 1.
     temperature
-        What the weighted mean of the members is still to be softened with to be calibrated (below 1: sharpened).
+        What the weighted mean of the members is softened with thereafter.
     """
 
     members: tuple[str, ...]
@@ -275,6 +277,7 @@ class SoftTargets:
     weights: Doubles
     out_of_fold: Bools
     fold: Ints
+    member_temperatures: tuple[float, ...] = ()
     temperature: float = 1.0
 
     def __len__(self) -> int:

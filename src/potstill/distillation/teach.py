@@ -12,12 +12,12 @@ import numpy as np
 
 from potstill.distillation.prepare import Part, Prepared
 from potstill.distillation.recipe import Recipe
+from potstill.distillation.weigh import Weighed, weigh
 from potstill.errors import UserError
-from potstill.export import fit_temperature
 from potstill.teachers import adopt_all
 from potstill.teachers.table import OutOfFoldTableTeacher, TableTeacher
 from potstill.teachers.zoo import default_members
-from potstill.transfer import Collected, MemberCost, Store, best_member, collect, select_weights, soften
+from potstill.transfer import Collected, MemberCost, Store, collect
 from potstill.types import (
     Dataset,
     Doubles,
@@ -46,7 +46,6 @@ CACHE_BYTES = 10_000_000_000
 
 
 _HEARD: tuple[Part, ...] = ("valid", "test")
-_TINY = 1e-9
 
 
 @dataclass(frozen=True)
@@ -119,24 +118,20 @@ def teach(teachers: Any, prepared: Prepared, *, recipe: Recipe, seed: int, progr
     leaks = _leaks(collected)
     for leak in leaks:
         progress.note(leak)
-    train = prepared.parts["train"]
-    selected = _selects(recipe, adopted=teachers is not None)
-    weights = _weights(collected, train, selected=selected)
-    best = _best(collected, train)
-    alone = np.eye(len(collected.members))[best]
-    valid = prepared.parts["valid"]
-    temperature, alone_temperature = (
-        _temperature(collected, valid, of) if selected else 1.0 for of in (weights, alone)
+    weighed = weigh(
+        collected,
+        prepared.parts["train"],
+        prepared.parts["valid"],
+        selected=_selects(recipe, adopted=teachers is not None),
     )
+    weights = weighed.weights
     heard = [part for part in _HEARD if part in collected.answers]
     return Taught(
-        transfer=_transfer_set(prepared, collected, weights, temperature),
-        answers={part: soften(collected.answers[part], weights, 1.0, whole=temperature) for part in heard},
-        best_answers={
-            part: soften(collected.answers[part], alone, 1.0, whole=alone_temperature) for part in heard
-        },
+        transfer=_transfer_set(prepared, collected, weighed),
+        answers={part: weighed.answers(collected, part) for part in heard},
+        best_answers={part: weighed.best_answers(collected, part) for part in heard},
         cost=_cost(f"{int((weights > 0).sum())} members", collected.costs, weights),
-        best_cost=_cost(collected.members[best], collected.costs, alone),
+        best_cost=_cost(collected.members[weighed.best], collected.costs, weighed.alone),
         members={name: float(w) for name, w in zip(collected.members, weights, strict=True)},
         fingerprint=collected.fingerprint,
         warnings=(*collected.left_out, *leaks),
@@ -190,38 +185,13 @@ def _selects(recipe: Recipe, *, adopted: bool) -> bool:
     return recipe.teacher_weights == "select"
 
 
-def _weights(collected: Collected, train: Dataset, *, selected: bool) -> Doubles:
-    count = len(collected.members)
-    if not selected or train.labels is None:
-        return np.full(count, 1.0 / count)
-    return select_weights(collected.out_of_fold, train.labels, task=train.task, sample_weight=train.weight)
-
-
-def _best(collected: Collected, train: Dataset) -> int:
-    if train.labels is None:
-        return 0
-    return best_member(collected.out_of_fold, train.labels, task=train.task, sample_weight=train.weight)
-
-
-def _temperature(collected: Collected, valid: Dataset, weights: Doubles) -> float:
-    """What calibrates the weighted members where no model of theirs has seen the rows.
-
-    Out of fold one model of each member answers, elsewhere the mean of all of them, which is less sure than it
-    should be: it takes a temperature below 1.
-    """
-    if not valid.task.is_classification or valid.labels is None or not collected.out_of_fold_mask.all():
-        return 1.0
-    logits = np.log(np.maximum(soften(collected.answers["valid"], weights, 1.0), _TINY))
-    return fit_temperature(logits, valid.labels.astype(np.int64), valid.weight)
-
-
-def _transfer_set(
-    prepared: Prepared, collected: Collected, weights: Doubles, temperature: float
-) -> TransferSet:
+def _transfer_set(prepared: Prepared, collected: Collected, weighed: Weighed) -> TransferSet:
+    weights = weighed.weights
     heard = np.flatnonzero(weights)
 
     def soft(probs: Floats, part: Part, out_of_fold: bool) -> SoftTargets:
         n = probs.shape[1]
+        own = weighed.out_of_fold_members if out_of_fold else weighed.members
         cross_fitted = part == "train" and out_of_fold
         return SoftTargets(
             members=tuple(collected.members[member] for member in heard),
@@ -229,7 +199,8 @@ def _transfer_set(
             weights=weights[heard],
             out_of_fold=collected.out_of_fold_mask if cross_fitted else np.full(n, part != "train"),
             fold=collected.folds if part == "train" else np.full(n, -1, dtype=np.int64),
-            temperature=1.0 if cross_fitted else temperature,
+            member_temperatures=tuple(own[member] for member in heard) if own else (),
+            temperature=weighed.out_of_fold_whole if out_of_fold else weighed.whole,
         )
 
     answered = {part: origin for part, origin in ORIGINS.items() if part in collected.answers}

@@ -69,7 +69,7 @@ class Scale:
     spread: float = 1.0
 
     def own(self, labels: Labels | None) -> Labels:
-        """Labels of the task, all of classes that occur, to positions in ``classes`` (standardised values)."""
+        """The task's labels, of classes that occur, to positions in ``classes``; values, standardised."""
         assert labels is not None
         if self.task.is_classification:
             return np.searchsorted(self.classes, labels.astype(np.int64)).astype(np.int64)
@@ -124,10 +124,8 @@ class Fold:
         return len(self.scale.classes)
 
     @classmethod
-    def of(
-        cls, dataset: Dataset, encoding: Encoding, *, seed: int, stop_on: Dataset | None = None
-    ) -> Fold:
-        """Prepare the labelled rows of ``dataset``, and those of ``stop_on`` to stop early on if they suffice."""
+    def of(cls, dataset: Dataset, encoding: Encoding, *, seed: int, stop_on: Dataset | None = None) -> Fold:
+        """Prepare the labelled rows of ``dataset``; stop early on those of ``stop_on`` if they suffice."""
         assert dataset.labels is not None
         task = dataset.task
         labels: Labels = dataset.labels

@@ -109,7 +109,9 @@ def _piece(
     probs = soft.probs[:, :n]
     weights = soft.weights
     if dataset.task.is_classification:
-        teacher = soften(probs, weights, temperature, whole=soft.temperature)
+        teacher = soften(
+            probs, weights, temperature, members=soft.member_temperatures, whole=soft.temperature
+        )
     else:
         mean = np.einsum("m,mnk->nk", weights, probs.astype(np.float64))
         teacher = ((mean - scale[1]) / scale[0]).astype(np.float32)
