@@ -242,6 +242,14 @@ class Trainable(Protocol):
         """Fit on all rows of ``dataset`` (its labels are never None, its weight may be)."""
 
 
+@runtime_checkable
+class StoppingTrainable(Trainable, Protocol):
+    """A Trainable that can be told which rows to stop early on, and then sets none of its own aside."""
+
+    def fit_until(self, dataset: Dataset, stop_on: Dataset, *, seed: int) -> Teacher:
+        """Learn from the rows of ``dataset`` only, for as long as the loss on those of ``stop_on`` falls."""
+
+
 @dataclass(frozen=True)
 class SoftTargets:
     """What the members of a teacher answered for some rows.
@@ -258,6 +266,10 @@ class SoftTargets:
         ``(n,)`` whether every member that answered the row was fitted without it.
     fold
         ``(n,)`` int64 cross-fitting fold of the row, -1 where it was in none.
+    member_temperatures
+        What each member is softened with to be calibrated (below 1: sharpened), before the mean; empty for 1.
+    temperature
+        What the weighted mean of the members is softened with thereafter.
     """
 
     members: tuple[str, ...]
@@ -265,6 +277,8 @@ class SoftTargets:
     weights: Doubles
     out_of_fold: Bools
     fold: Ints
+    member_temperatures: tuple[float, ...] = ()
+    temperature: float = 1.0
 
     def __len__(self) -> int:
         return int(self.probs.shape[1])

@@ -222,8 +222,13 @@ def test_fingerprints_tell_recipes_apart_and_ignore_threads():
     assert len(prints) == 12
     assert prints == {msgspec.structs.replace(member, threads=4).fingerprint for member in members()}
     assert prints.isdisjoint(
-        member.fingerprint for member in members(time_s=5.0) if not isinstance(member, ForestMember)
+        member.fingerprint for member in members(time_s=30.0) if not isinstance(member, ForestMember)
     )
+
+
+def test_short_of_time_the_first_members_are_planned():
+    assert [member.name for member in members(time_s=2.0)] == [place.member.name for place in ZOO[:4]]
+    assert 4 < len(members(time_s=20.0)) < 12
 
 
 def test_rows_set_aside_are_a_share_of_every_class():

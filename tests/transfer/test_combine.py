@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from potstill.transfer import best_member, select_weights, soften
+from potstill.transfer import Evidence, best_member, select_weights, soften
 from potstill.types import Floats, Task
 
 THREE = Task("multiclass", "y", classes=("a", "b", "c"))
@@ -30,7 +30,7 @@ def log_loss(probs: Floats, labels: np.ndarray) -> float:
 
 def test_selected_average_beats_every_member_and_the_plain_mean() -> None:
     probs, labels = noisy_members([1.0, 1.2, 1.1, 6.0])
-    weights = select_weights(probs, labels, task=THREE)
+    weights = select_weights([Evidence(probs, labels)], task=THREE)
     assert weights.sum() == pytest.approx(1)
     assert weights[3] == 0
     combined = log_loss(soften(probs, weights, 1.0), labels)
@@ -40,21 +40,21 @@ def test_selected_average_beats_every_member_and_the_plain_mean() -> None:
 
 def test_best_member_is_where_selection_starts() -> None:
     probs, labels = noisy_members([3.0, 1.0, 2.0])
-    assert best_member(probs, labels, task=THREE) == 1
-    assert select_weights(probs, labels, task=THREE, rounds=1).tolist() == [0, 1, 0]
+    assert best_member([Evidence(probs, labels)], task=THREE) == 1
+    assert select_weights([Evidence(probs, labels)], task=THREE, rounds=1).tolist() == [0, 1, 0]
 
 
 def test_equal_members_go_to_the_first() -> None:
     probs, labels = noisy_members([1.0])
     same = np.repeat(probs, 3, axis=0)
-    assert best_member(same, labels, task=THREE) == 0
-    assert select_weights(same, labels, task=THREE).tolist() == [1, 0, 0]
+    assert best_member([Evidence(same, labels)], task=THREE) == 0
+    assert select_weights([Evidence(same, labels)], task=THREE).tolist() == [1, 0, 0]
 
 
 def test_regression_minimises_squared_error() -> None:
     truth = np.linspace(0, 1, 50)
     answers = np.stack([truth + 1, truth - 1, truth + 5])[:, :, None].astype(np.float32)
-    assert select_weights(answers, truth, task=VALUES).tolist() == [0.5, 0.5, 0]
+    assert select_weights([Evidence(answers, truth)], task=VALUES).tolist() == [0.5, 0.5, 0]
     weights = np.array([0.5, 0.5, 0])
     assert soften(answers, weights, 1.0)[:, 0] == pytest.approx(truth, abs=1e-6)
 
@@ -63,20 +63,20 @@ def test_rows_without_labels_and_without_weight_do_not_count() -> None:
     probs, labels = noisy_members([1.0, 3.0])
     swapped = np.concatenate([probs, probs[::-1]], axis=1)
     twice = np.concatenate([labels, np.full(400, -1)])
-    assert best_member(swapped, twice, task=THREE) == 0
+    assert best_member([Evidence(swapped, twice)], task=THREE) == 0
     both = np.concatenate([labels, labels])
     weight = np.repeat([0.0, 1.0], 400)
-    assert best_member(swapped, both, task=THREE, sample_weight=weight) == 1
-    assert select_weights(swapped, both, task=THREE, sample_weight=weight)[1] > 0.5
+    assert best_member([Evidence(swapped, both, weight)], task=THREE) == 1
+    assert select_weights([Evidence(swapped, both, weight)], task=THREE)[1] > 0.5
     none = np.full(800, -1)
-    assert select_weights(swapped, none, task=THREE).tolist() == [0.5, 0.5]
+    assert select_weights([Evidence(swapped, none)], task=THREE).tolist() == [0.5, 0.5]
 
 
 def test_selection_is_quick() -> None:
     probs = np.random.default_rng(0).dirichlet(np.ones(10), size=(12, 100_000)).astype(np.float32)
     labels = np.random.default_rng(1).integers(0, 10, 100_000)
     begin = time.process_time()
-    select_weights(probs, labels, task=Task("multiclass", "y", classes=tuple(range(10))))
+    select_weights([Evidence(probs, labels)], task=Task("multiclass", "y", classes=tuple(range(10))))
     assert time.process_time() - begin < 6
 
 

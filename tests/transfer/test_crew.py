@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,17 @@ class Failing(msgspec.Struct, frozen=True):
         raise ValueError("no such luck")
 
 
+class Endless(msgspec.Struct, frozen=True):
+    """A member whose fit takes far too long."""
+
+    name: str = "endless"
+    fingerprint: str = "endless"
+
+    def fit(self, dataset: Dataset, *, seed: int) -> Teacher:
+        time.sleep(60)
+        raise AssertionError("it was waited for")
+
+
 class Told:
     def __init__(self) -> None:
         self.advanced = 0
@@ -66,7 +78,7 @@ def cancer() -> Dataset:
 def members(cancer: Dataset) -> list[Trainable]:
     spec = TabularEncoder.fit(cancer).spec
     zoo = default_members(cancer.task, n_rows=569, spec=spec, time_s=1, folds=2, threads=2)
-    chosen = [member for member in zoo if member.name in ("lightgbm", "extra-trees", "xgboost")]
+    chosen = [member for member in zoo if member.name in ("lightgbm", "catboost", "extra-trees")]
     assert len(chosen) == 3
     return chosen
 
@@ -121,13 +133,25 @@ def test_time_is_kept_and_a_second_run_chooses_the_same(
     assert second.members == first.members
 
 
-def test_hours_count_those_under_way() -> None:
-    hours = Hours(limit_s=10.0)
+def test_hours_count_the_clock_and_what_was_there_before() -> None:
+    hours = Hours(limit_s=10.0, workers=2, begun_s=time.perf_counter() - 3.0)
     assert hours.affords_another()
-    hours.done("a", 4.0)
+    assert hours.patience_s() is None
+    hours.took_s.append(6.0)
     assert hours.affords_another()
-    hours.begun["b"] = float("inf")
+    assert hours.patience_s() == pytest.approx(7.5, abs=0.1)
+    hours.stored_s = 4.0
     assert not hours.affords_another()
+
+
+def test_a_member_that_does_not_end_in_time_is_given_up(
+    members: list[Trainable], cancer: Dataset, tmp_path: Path
+) -> None:
+    begin = time.perf_counter()
+    collected = asked([members[0], Endless()], cancer, tmp_path, workers=2, time_limit_s=8.0)
+    assert collected.members == (members[0].name,)
+    assert collected.notes == ("left out the member endless: the time for teachers (8 s) was used up",)
+    assert time.perf_counter() - begin < 20
 
 
 @pytest.mark.skipif(os.name != "posix", reason="only there are signals held back")

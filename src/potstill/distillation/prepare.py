@@ -38,13 +38,19 @@ SAME_ROWS = (
     "all of them. Give rows that are not in the training data, or no test file."
 )
 
-VALID_FRACTION, VALID_ROWS = 0.15, 5_000
-"""Rows to choose the student by when the recipe does not say: this share, at most so many."""
+VALID_FRACTION, VALID_FEW, VALID_MANY = 0.10, 300, 5_000
+"""Rows to choose the student by when the recipe does not say: this share; up to half as much again where
+it is fewer than ``VALID_FEW`` rows, and at most ``VALID_MANY``."""
 
 
 def folds_for(n_rows: int) -> int:
-    """Folds of the cross-fitting when the recipe does not say: the more rows, the fewer are needed."""
-    return 5 if n_rows < 20_000 else 4 if n_rows < 100_000 else 3
+    """Folds of the cross-fitting when the recipe does not say: the fewer rows, the more each model needs."""
+    return 8 if n_rows < 10_000 else 5 if n_rows < 100_000 else 3
+
+
+def valid_fraction_for(n_rows: int) -> float:
+    """Share of the rows to choose the student by when the recipe does not say."""
+    return min(max(VALID_FRACTION, min(1.5 * VALID_FRACTION, VALID_FEW / n_rows)), VALID_MANY / n_rows)
 
 
 @dataclass(frozen=True)
@@ -185,7 +191,7 @@ def split_rows(loaded: Loaded, recipe: Recipe, *, seed: int, has_test: bool) -> 
     return split(
         loaded.dataset,
         test_fraction=0.0 if has_test else recipe.test_fraction,
-        valid_fraction=recipe.valid_fraction or min(VALID_FRACTION, VALID_ROWS / len(loaded.dataset)),
+        valid_fraction=recipe.valid_fraction or valid_fraction_for(len(loaded.dataset)),
         seed=seed,
         time=loaded.time,
     )

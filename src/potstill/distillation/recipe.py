@@ -31,7 +31,8 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
         split.
     test_fraction, valid_fraction
         Shares of the labelled rows held out for the evaluation (when there is no test file; 0 for no
-        evaluation) and for choosing the student; None for the latter is 15 %, at most 5,000 rows.
+        evaluation) and for choosing the student; None for the latter is 10 %, up to 15 % of few rows,
+        at most 5,000.
     folds
         Folds of the cross-fitting; None decides by the number of rows.
     time_limit

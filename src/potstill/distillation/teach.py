@@ -13,12 +13,13 @@ import numpy as np
 
 from potstill.distillation.prepare import Part, Prepared
 from potstill.distillation.recipe import Recipe
+from potstill.distillation.weigh import Weighed, weigh
 from potstill.errors import UserError
 from potstill.modalities import TabularEncoder
 from potstill.teachers import adopt_all
 from potstill.teachers.table import OutOfFoldTableTeacher, TableTeacher
 from potstill.teachers.zoo import default_members
-from potstill.transfer import Collected, MemberCost, Store, best_member, collect, select_weights, soften
+from potstill.transfer import Collected, MemberCost, Store, collect
 from potstill.types import (
     Dataset,
     Doubles,
@@ -47,6 +48,9 @@ RATED_ROWS = 1_000
 
 CACHE_BYTES = 10_000_000_000
 """The user's own cache is cut back to this after a run, the answers longest unchanged first."""
+
+
+_HEARD: tuple[Part, ...] = ("valid", "test")
 
 
 @dataclass(frozen=True)
@@ -136,17 +140,20 @@ def teach(
     leaks = _leaks(collected)
     for leak in leaks:
         progress.note(leak)
-    train = prepared.parts["train"]
-    weights = _weights(collected, train, selected=_selects(recipe, adopted=teachers is not None))
-    best = _best(collected, train)
-    alone = np.eye(len(collected.members))[best]
-    heard: tuple[Part, ...] = ("valid", "test")
+    weighed = weigh(
+        collected,
+        prepared.parts["train"],
+        prepared.parts["valid"],
+        selected=_selects(recipe, adopted=teachers is not None),
+    )
+    weights = weighed.weights
+    heard = [part for part in _HEARD if part in collected.answers]
     taught = Taught(
-        transfer=_transfer_set(prepared, collected, weights),
-        answers={part: _average(collected, part, weights) for part in heard if part in collected.answers},
-        best_answers={part: _average(collected, part, alone) for part in heard if part in collected.answers},
+        transfer=_transfer_set(prepared, collected, weighed),
+        answers={part: weighed.answers(collected, part) for part in heard},
+        best_answers={part: weighed.best_answers(collected, part) for part in heard},
         cost=_cost(f"{int((weights > 0).sum())} members", collected.costs, weights),
-        best_cost=_cost(collected.members[best], collected.costs, alone),
+        best_cost=_cost(collected.members[weighed.best], collected.costs, weighed.alone),
         members={name: float(w) for name, w in zip(collected.members, weights, strict=True)},
         fingerprint=collected.fingerprint,
         warnings=(*collected.left_out, *leaks),
@@ -226,28 +233,13 @@ def _selects(recipe: Recipe, *, adopted: bool) -> bool:
     return recipe.teacher_weights == "select"
 
 
-def _weights(collected: Collected, train: Dataset, *, selected: bool) -> Doubles:
-    count = len(collected.members)
-    if not selected or train.labels is None:
-        return np.full(count, 1.0 / count)
-    return select_weights(collected.out_of_fold, train.labels, task=train.task, sample_weight=train.weight)
-
-
-def _best(collected: Collected, train: Dataset) -> int:
-    if train.labels is None:
-        return 0
-    return best_member(collected.out_of_fold, train.labels, task=train.task, sample_weight=train.weight)
-
-
-def _average(collected: Collected, part: Part, weights: Doubles) -> Floats:
-    return soften(collected.answers[part], weights, 1.0)
-
-
-def _transfer_set(prepared: Prepared, collected: Collected, weights: Doubles) -> TransferSet:
+def _transfer_set(prepared: Prepared, collected: Collected, weighed: Weighed) -> TransferSet:
+    weights = weighed.weights
     heard = np.flatnonzero(weights)
 
     def soft(probs: Floats, part: Part, out_of_fold: bool) -> SoftTargets:
         n = probs.shape[1]
+        own = weighed.out_of_fold_members if out_of_fold else weighed.members
         cross_fitted = part == "train" and out_of_fold
         return SoftTargets(
             members=tuple(collected.members[member] for member in heard),
@@ -255,6 +247,8 @@ def _transfer_set(prepared: Prepared, collected: Collected, weights: Doubles) ->
             weights=weights[heard],
             out_of_fold=collected.out_of_fold_mask if cross_fitted else np.full(n, part != "train"),
             fold=collected.folds if part == "train" else np.full(n, -1, dtype=np.int64),
+            member_temperatures=tuple(own[member] for member in heard) if own else (),
+            temperature=weighed.out_of_fold_whole if out_of_fold else weighed.whole,
         )
 
     answered = {part: origin for part, origin in ORIGINS.items() if part in collected.answers}

@@ -38,6 +38,7 @@ ZOO: tuple[Place, ...] = (
     Place(
         LightGBMMember(
             name="lightgbm",
+            rounds=1500,
             learning_rate=0.03,
             num_leaves=24,
             l2=0.1,
@@ -45,22 +46,17 @@ ZOO: tuple[Place, ...] = (
             categories="means",
         ),
         1.0,
-        1.0,
+        0.5,
     ),
-    Place(NetworkMember(name="network-periodic", numbers="periodic"), 2.0, 6.0),
+    Place(
+        NetworkMember(name="network-periodic", numbers="periodic", dropout=0.25, weight_decay=0.03), 2.0, 7.0
+    ),
     Place(CatBoostMember(name="catboost", depth=6), 2.5, 0.3),
     Place(ForestMember(name="extra-trees", extra=True), 0.5, 0.6),
     Place(
         XGBoostMember(name="xgboost", max_depth=6, column_fraction=0.6, row_fraction=0.8, categories="means"),
         1.0,
-        1.0,
-    ),
-    Place(
-        NetworkMember(
-            name="network-binned", numbers="binned", learning_rate=0.025, dropout=0.2, weight_decay=0.03
-        ),
-        1.5,
-        2.0,
+        0.5,
     ),
     Place(
         XGBoostMember(
@@ -70,41 +66,50 @@ ZOO: tuple[Place, ...] = (
             row_fraction=0.85,
             vector_leaves=True,
         ),
-        1.0,
+        1.2,
         1.5,
     ),
-    Place(CatBoostMember(name="catboost-deep", depth=8, column_fraction=0.7, categories="ranked"), 1.5, 0.3),
-    Place(ForestMember(name="random-forest", extra=False, column_fraction=0.4), 0.5, 0.3),
     Place(
         NetworkMember(
-            name="network-heads",
+            name="network-wide",
             numbers="periodic",
-            frequencies=(0.05, 0.7),
-            width=96,
+            frequencies=(0.05, 0.3),
+            width=384,
             depth=2,
-            heads=8,
-            dropout=0.1,
+            dropout=0.3,
+            weight_decay=0.03,
         ),
         1.5,
-        2.5,
+        6.0,
     ),
     Place(
         LightGBMMember(
             name="lightgbm-deep",
-            learning_rate=0.04,
-            num_leaves=63,
-            feature_fraction=0.4,
-            bagging_fraction=0.9,
+            rounds=1500,
+            learning_rate=0.03,
+            num_leaves=127,
+            min_rows=8,
+            feature_fraction=0.6,
+            bagging_fraction=0.8,
             categories="native",
         ),
         1.0,
-        0.7,
+        0.3,
+    ),
+    Place(ForestMember(name="random-forest", extra=False, column_fraction=0.4), 0.5, 0.3),
+    Place(CatBoostMember(name="catboost-deep", depth=8, column_fraction=0.7, categories="ranked"), 1.5, 0.3),
+    Place(
+        NetworkMember(
+            name="network-binned", numbers="binned", learning_rate=0.025, dropout=0.2, weight_decay=0.03
+        ),
+        1.5,
+        1.0,
     ),
     Place(
         LightGBMMember(
             name="lightgbm-random",
-            rounds=600,
-            learning_rate=0.08,
+            rounds=1500,
+            learning_rate=0.05,
             num_leaves=63,
             extra_trees=True,
             categories="ranked",
@@ -114,8 +119,14 @@ ZOO: tuple[Place, ...] = (
     ),
 )
 
-_USED = 0.85
-"""Part of the time that is planned; the rest is for answering rows, and for slower machines."""
+_BEGINNING_S = 3.0
+"""Seconds until the libraries are loaded; a quarter of the time if that is less."""
+
+_LEAST_S, _LEAST_S_PER_ROW = 0.6, 3e-5
+"""Seconds of one core that a fit should have on average; where there are fewer, fewer members are planned."""
+
+_FEWEST = 4
+"""Members that are planned however short the time."""
 
 
 def default_members(
@@ -123,7 +134,9 @@ def default_members(
 ) -> list[Trainable]:
     """The members of `ZOO`, each with as many rounds, epochs or trees as its part of the time allows.
 
-    The sizes follow from the numbers given here and from nothing else, so one seed gives one teacher.
+    All of the time is planned: members that stop early make up for answering the rows, and what does not end
+    in time is left out, the last first. Where time is short only the first members are planned. The sizes
+    follow from the numbers given here and from nothing else, so one seed gives one teacher.
 
     Parameters
     ----------
@@ -145,12 +158,13 @@ def default_members(
     rows = n_rows if folds < 2 else n_rows * (folds - 1) // folds
     outputs = task.n_outputs if task.n_outputs > 2 else 1
     shape = Shape(rows, len(spec.numeric), len(spec.categorical), outputs)
-    core_s = time_s * _USED * threads / max(folds, 1)
+    core_s = (time_s - min(_BEGINNING_S, time_s / 4)) * threads / max(folds, 1)
+    planned = ZOO[: max(_FEWEST, int(core_s / (_LEAST_S + _LEAST_S_PER_ROW * rows)))]
     many = outputs > 10
-    wanted = [(place.share_many if many else place.share, place.member.cost_s(shape)) for place in ZOO]
+    wanted = [(place.share_many if many else place.share, place.member.cost_s(shape)) for place in planned]
     return [
         place.member.within(seconds, shape)
-        for place, seconds in zip(ZOO, _divided(core_s, wanted), strict=True)
+        for place, seconds in zip(planned, _divided(core_s, wanted), strict=True)
     ]
 
 

@@ -8,6 +8,7 @@ but it is the same ensemble: nothing here looks at a clock.
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import log2
 from typing import Any, Literal, TypeVar
 
 import msgspec
@@ -66,8 +67,9 @@ class LightGBMMember(msgspec.Struct, frozen=True, kw_only=True):
 
     def cost_s(self, shape: Shape) -> float:
         """Seconds of one core for one fit."""
-        per_tree = 3e-4 + 3e-9 * shape.n_rows * (shape.n_columns + 6)
-        per_tree += 3e-7 * self.num_leaves * shape.n_columns
+        leaves = min(self.num_leaves, max(2.0, shape.n_rows / (2 * self.min_rows)))
+        per_tree = 3e-4 + 7e-10 * shape.n_rows * (shape.n_columns + 6) * log2(leaves)
+        per_tree += leaves * (8e-6 + 6e-7 * shape.n_columns)
         return 0.05 + self.rounds * shape.n_outputs * per_tree
 
     def within(self, seconds: float, shape: Shape) -> LightGBMMember:
@@ -77,6 +79,9 @@ class LightGBMMember(msgspec.Struct, frozen=True, kw_only=True):
 
     def fit(self, dataset: Dataset, *, seed: int) -> Teacher:
         return fit_member(self, dataset, seed=seed)
+
+    def fit_until(self, dataset: Dataset, stop_on: Dataset, *, seed: int) -> Teacher:
+        return fit_member(self, dataset, seed=seed, stop_on=stop_on)
 
     def learn(self, fold: Fold, *, seed: int) -> Answer:
         import lightgbm
@@ -184,6 +189,9 @@ class XGBoostMember(msgspec.Struct, frozen=True, kw_only=True):
 
     def fit(self, dataset: Dataset, *, seed: int) -> Teacher:
         return fit_member(self, dataset, seed=seed)
+
+    def fit_until(self, dataset: Dataset, stop_on: Dataset, *, seed: int) -> Teacher:
+        return fit_member(self, dataset, seed=seed, stop_on=stop_on)
 
     def learn(self, fold: Fold, *, seed: int) -> Answer:
         import xgboost
@@ -301,6 +309,9 @@ class CatBoostMember(msgspec.Struct, frozen=True, kw_only=True):
 
     def fit(self, dataset: Dataset, *, seed: int) -> Teacher:
         return fit_member(self, dataset, seed=seed)
+
+    def fit_until(self, dataset: Dataset, stop_on: Dataset, *, seed: int) -> Teacher:
+        return fit_member(self, dataset, seed=seed, stop_on=stop_on)
 
     def learn(self, fold: Fold, *, seed: int) -> Answer:
         import catboost

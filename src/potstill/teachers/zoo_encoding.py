@@ -46,6 +46,14 @@ class Table:
     def __len__(self) -> int:
         return len(self.numeric)
 
+    def followed_by(self, other: Table) -> Table:
+        """These rows, then those of ``other``, which is of the same encoding."""
+        return Table(
+            np.concatenate([self.numeric, other.numeric]),
+            np.concatenate([self.categorical, other.categorical]),
+            self.ranks,
+        )
+
     @property
     def cardinalities(self) -> tuple[int, ...]:
         """Number of ids of each categorical column."""

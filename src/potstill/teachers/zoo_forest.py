@@ -67,6 +67,9 @@ class ForestMember(msgspec.Struct, frozen=True, kw_only=True):
     def fit(self, dataset: Dataset, *, seed: int) -> Teacher:
         return fit_member(self, dataset, seed=seed)
 
+    def fit_until(self, dataset: Dataset, stop_on: Dataset, *, seed: int) -> Teacher:
+        return fit_member(self, dataset, seed=seed, stop_on=stop_on)
+
     def learn(self, fold: Fold, *, seed: int) -> Answer:
         leaf_rows = self.leaf_rows[0]
         if len(fold.check):
@@ -76,7 +79,7 @@ class ForestMember(msgspec.Struct, frozen=True, kw_only=True):
                 forest = self._grown(fold, fold.learn, leaf_rows=rows, trees=few, seed=seed)
                 losses.append(fold.check_loss(_forest_answer(forest, checked, self.threads)))
             leaf_rows = self.leaf_rows[int(np.argmin(losses))]
-        every = np.arange(len(fold.table))
+        every = np.arange(fold.n_own)
         forest = self._grown(fold, every, leaf_rows=leaf_rows, trees=self.trees, seed=seed)
 
         def answer(table: Table) -> NDArray[Any]:

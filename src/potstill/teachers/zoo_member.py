@@ -15,8 +15,11 @@ from potstill.teachers.digests import digest
 from potstill.teachers.zoo_encoding import Encoding, Table
 from potstill.types import Bools, Dataset, Doubles, Floats, Ints, Labels, Task, Teacher
 
-VERSION = "1"
+VERSION = "2"
 """Part of every fingerprint: raise it when the code of a member changes its answers."""
+
+LEAST_TO_STOP_ON = 100
+"""Rows to stop early on, given from outside: fewer would choose the moment by chance."""
 
 Answer: TypeAlias = Callable[[Table], NDArray[Any]]
 """Encoded rows to ``(n, c)`` probabilities of a fold's own classes (``(n,)``: of the second of two), or to
@@ -65,6 +68,13 @@ class Scale:
     center: float = 0.0
     spread: float = 1.0
 
+    def own(self, labels: Labels | None) -> Labels:
+        """The task's labels, of classes that occur, to positions in ``classes``; values, standardised."""
+        assert labels is not None
+        if self.task.is_classification:
+            return np.searchsorted(self.classes, labels.astype(np.int64)).astype(np.int64)
+        return ((labels - self.center) / self.spread).astype(np.float64)
+
     def align(self, answers: NDArray[Any]) -> Floats:
         """Answers over the fold's own classes (standardised values) to ``(n, K)`` of the task.
 
@@ -96,6 +106,8 @@ class Fold:
     learn, check
         Indices of the rows to learn from and of those to stop early on; ``check`` is empty when there are
         too few rows to set any aside.
+    n_own
+        The first so many rows may be learnt from once all else is chosen; those after them never.
     """
 
     table: Table
@@ -104,6 +116,7 @@ class Fold:
     scale: Scale
     learn: Ints
     check: Ints
+    n_own: int
 
     @property
     def n_classes(self) -> int:
@@ -111,8 +124,8 @@ class Fold:
         return len(self.scale.classes)
 
     @classmethod
-    def of(cls, dataset: Dataset, encoding: Encoding, *, seed: int) -> Fold:
-        """Prepare the labelled rows of ``dataset``."""
+    def of(cls, dataset: Dataset, encoding: Encoding, *, seed: int, stop_on: Dataset | None = None) -> Fold:
+        """Prepare the labelled rows of ``dataset``; stop early on those of ``stop_on`` if they suffice."""
         assert dataset.labels is not None
         task = dataset.task
         labels: Labels = dataset.labels
@@ -122,17 +135,18 @@ class Fold:
             scale = Scale(task, classes)
         else:
             scale = Scale(task, scale.classes, float(np.mean(labels)), float(np.std(labels)) or 1.0)
-            labels = ((labels - scale.center) / scale.spread).astype(np.float64)
+            labels = scale.own(labels)
         weight = np.ones(len(labels)) if dataset.weight is None else dataset.weight / dataset.weight.mean()
-        held = set_aside(labels, dataset.groups, stratify=task.is_classification, seed=seed)
-        return cls(
-            table=encoding.table(dataset),
-            labels=labels,
-            weight=weight,
-            scale=scale,
-            learn=np.flatnonzero(~held),
-            check=np.flatnonzero(held),
-        )
+        table, n_own = encoding.table(dataset), len(labels)
+        known = None if stop_on is None else _of_known_classes(stop_on, scale)
+        if known is None or len(known) < LEAST_TO_STOP_ON:
+            held = set_aside(labels, dataset.groups, stratify=task.is_classification, seed=seed)
+            return cls(table, labels, weight, scale, np.flatnonzero(~held), np.flatnonzero(held), n_own)
+        extra = np.ones(len(known)) if known.weight is None else known.weight / known.weight.mean()
+        labels = np.concatenate([labels, scale.own(known.labels)])
+        learn, check = np.arange(n_own), np.arange(n_own, len(labels))
+        table = table.followed_by(encoding.table(known))
+        return cls(table, labels, np.concatenate([weight, extra]), scale, learn, check, n_own)
 
     def check_loss(self, answers: NDArray[Any]) -> float:
         """Weighted log-loss (squared error) of ``answers`` to the rows set aside."""
@@ -174,7 +188,7 @@ class Recipe(Protocol):
         """Fit on ``fold``, which has two classes or more, or values."""
 
 
-def fit_member(recipe: Recipe, dataset: Dataset, *, seed: int) -> Teacher:
+def fit_member(recipe: Recipe, dataset: Dataset, *, seed: int, stop_on: Dataset | None = None) -> Teacher:
     """Fit ``recipe`` on the rows of ``dataset``; where all have one class, the teacher answers that class.
 
     Parameters
@@ -185,10 +199,12 @@ def fit_member(recipe: Recipe, dataset: Dataset, *, seed: int) -> Teacher:
         Labelled rows.
     seed
         Of everything random; members of one seed still draw differently.
+    stop_on
+        Labelled rows to stop early on, which are not learnt from; None sets a part of the others aside.
     """
     seed = int(digest(recipe.name, str(seed))[:7], 16)
     encoding = Encoding.fit(dataset)
-    fold = Fold.of(dataset, encoding, seed=seed)
+    fold = Fold.of(dataset, encoding, seed=seed, stop_on=stop_on)
     answer = _certain if fold.n_classes == 1 else recipe.learn(fold, seed=seed)
     fingerprint = digest(
         recipe.fingerprint,
@@ -205,6 +221,15 @@ def fingerprint(recipe: msgspec.Struct, library: ModuleType) -> str:
     fields = {name: value for name, value in msgspec.structs.asdict(recipe).items() if name != "threads"}
     text = msgspec.json.encode(fields, order="sorted")
     return digest("zoo", VERSION, type(recipe).__name__, text, library.__name__, library.__version__)
+
+
+def _of_known_classes(dataset: Dataset, scale: Scale) -> Dataset:
+    """The rows of ``dataset`` whose class occurs in the fold; all of them for regression."""
+    assert dataset.labels is not None
+    if not scale.task.is_classification:
+        return dataset
+    known = np.isin(dataset.labels, scale.classes)
+    return dataset if known.all() else dataset.take(np.flatnonzero(known))
 
 
 def _certain(table: Table) -> NDArray[Any]:

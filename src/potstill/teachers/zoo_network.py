@@ -78,6 +78,9 @@ class NetworkMember(msgspec.Struct, frozen=True, kw_only=True):
     def fit(self, dataset: Dataset, *, seed: int) -> Teacher:
         return fit_member(self, dataset, seed=seed)
 
+    def fit_until(self, dataset: Dataset, stop_on: Dataset, *, seed: int) -> Teacher:
+        return fit_member(self, dataset, seed=seed, stop_on=stop_on)
+
     def learn(self, fold: Fold, *, seed: int) -> Answer:
         from potstill.teachers import zoo_layers as layers
 
@@ -108,7 +111,7 @@ class NetworkMember(msgspec.Struct, frozen=True, kw_only=True):
             layers.Layout(
                 columns=numbers.shape[1],
                 cardinalities=fold.table.cardinalities,
-                edges=_edges(numbers, self._bins(len(fold.table))) if self.numbers == "binned" else (),
+                edges=_edges(numbers, self._bins(fold.n_own)) if self.numbers == "binned" else (),
                 frequencies=self.frequencies,
                 outputs=max(1, fold.n_classes),
                 width=self.width,
@@ -120,7 +123,7 @@ class NetworkMember(msgspec.Struct, frozen=True, kw_only=True):
         )
         training = layers.Training(
             epochs=self.epochs,
-            batch=self._batch(len(fold.table)),
+            batch=self._batch(fold.n_own),
             learning_rate=self.learning_rate,
             weight_decay=self.weight_decay,
         )

@@ -150,7 +150,9 @@ def _piece(
     probs = soft.probs[:, :n]
     weights = soft.weights
     if dataset.task.is_classification:
-        teacher = soften(probs, weights, temperature)
+        teacher = soften(
+            probs, weights, temperature, members=soft.member_temperatures, whole=soft.temperature
+        )
         if targets.corrected and dataset.labels is not None:
             teacher = corrected(teacher, dataset.labels[:n].astype(np.int64))
     else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from potstill.transfer.collect import Collected, collect
-from potstill.transfer.combine import best_member, select_weights, soften
+from potstill.transfer.combine import Evidence, best_member, select_weights, soften
 from potstill.transfer.member import MemberCost
 from potstill.transfer.store import Store
 from potstill.transfer.stream import CollectedFile, collect_file
@@ -11,6 +11,7 @@ from potstill.transfer.stream import CollectedFile, collect_file
 __all__ = [
     "Collected",
     "CollectedFile",
+    "Evidence",
     "MemberCost",
     "Store",
     "best_member",

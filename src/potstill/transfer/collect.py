@@ -120,8 +120,8 @@ def collect(
     chunk_rows
         Rows asked at a time.
     workers
-        Trainable members at work side by side, each in its own process on one core. The time limit is then
-        one of core seconds, ``time_limit_s`` for each worker.
+        Trainable members at work side by side, each in its own process on one core. Those that are still at
+        work when the time is over are given up.
     progress
         Told of each fold of each member.
 
@@ -158,8 +158,7 @@ def _ahead(
     def told(member: Member) -> None:
         progress.advance(len(member.models), note=member.name)
 
-    limit_s = None if time_limit_s is None else time_limit_s * workers
-    gathering.crewed(compute_ahead(queue, store, workers=workers, limit_s=limit_s, told=told))
+    gathering.crewed(compute_ahead(queue, store, workers=workers, limit_s=time_limit_s, told=told))
 
 
 def _plan(parts: Mapping[str, Dataset], folds: Ints, *, seed: int, chunk_rows: int) -> Plan:

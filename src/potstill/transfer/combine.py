@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 
 from potstill.types import Doubles, Floats, Labels, Task
@@ -10,32 +13,50 @@ _TINY = 1e-12
 _ROWS_AT_A_TIME = 65_536
 
 
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """Answers to labelled rows that no model answering them was fitted on.
+
+    Parameters
+    ----------
+    answers
+        ``(M, n, K)``.
+    labels
+        ``(n,)``; rows without one (-1, NaN) do not count.
+    sample_weight
+        ``(n,)``; None when all weigh the same.
+    temperatures
+        What each member is softened with first; empty for 1.
+    share
+        Weight of all these rows together, relative to that of other evidence.
+    """
+
+    answers: Floats
+    labels: Labels
+    sample_weight: Doubles | None = None
+    temperatures: Sequence[float] = ()
+    share: float = 1.0
+
+
 def select_weights(
-    out_of_fold: Floats,
-    labels: Labels,
-    *,
-    task: Task,
-    sample_weight: Doubles | None = None,
-    rounds: int = 50,
-    max_rows: int = 100_000,
+    evidence: Sequence[Evidence], *, task: Task, rounds: int = 50, max_rows: int = 100_000
 ) -> Doubles:
     """Weights of the members by greedy selection with replacement.
 
     From the best single member on, each round adds the member with which the average of all added so far
     has the lowest loss: log-loss, or squared error for regression. The best of all averages on the way is
-    taken, the earliest among equals; of equal members, the first. Above ``max_rows`` rows every n-th is
-    used.
+    taken, the earliest among equals; of equal members, the first.
 
     Parameters
     ----------
-    out_of_fold
-        ``(M, n, K)`` answers of members that were not fitted on the row.
-    labels
-        ``(n,)``; rows without one (-1, NaN) are left out.
-    sample_weight
-        ``(n,)``; None when all weigh the same.
+    evidence
+        What the loss is measured on.
+    task
+        Which loss it is.
     rounds
         Members added, the first included; weights are multiples of one over the number added.
+    max_rows
+        Of evidence with more rows every n-th is used.
 
     Returns
     -------
@@ -45,16 +66,10 @@ def select_weights(
     ----------
     Caruana, Niculescu-Mizil, Crew, Ksikes: Ensemble selection from libraries of models, ICML 2004.
     """
-    n_members = out_of_fold.shape[0]
-    if n_members == 1:
-        return np.ones(1)
-    rows = _usable_rows(labels, task, max_rows)
-    if len(rows) == 0:
+    answers, truth, weight = _pooled(evidence, task, max_rows)
+    n_members = len(answers)
+    if n_members == 1 or not len(truth):
         return np.full(n_members, 1 / n_members)
-    answers, truth = _label_answers(out_of_fold, labels, rows, task)
-    weight = np.ones(len(rows)) if sample_weight is None else sample_weight[rows].astype(np.float64)
-    weight = weight / weight.sum()
-
     counts = np.zeros((rounds, n_members))
     total = np.zeros_like(answers[0])
     losses = np.empty(rounds)
@@ -68,25 +83,22 @@ def select_weights(
     return np.asarray(best / best.sum(), dtype=np.float64)
 
 
-def best_member(
-    out_of_fold: Floats, labels: Labels, *, task: Task, sample_weight: Doubles | None = None
-) -> int:
-    """Index of the member with the lowest log-loss (squared error), the first among equals.
-
-    Parameters are those of `select_weights`; all labelled rows count.
-    """
-    rows = _usable_rows(labels, task, len(labels))
-    if len(rows) == 0:
+def best_member(evidence: Sequence[Evidence], *, task: Task) -> int:
+    """Index of the member with the lowest log-loss (squared error), the first among equals."""
+    answers, truth, weight = _pooled(evidence, task, None)
+    if not len(truth):
         return 0
-    weight = np.ones(len(rows)) if sample_weight is None else sample_weight[rows]
-    losses = []
-    for member in range(out_of_fold.shape[0]):
-        answers, truth = _label_answers(out_of_fold[member : member + 1], labels, rows, task)
-        losses.append(_loss(answers[0], truth, weight / weight.sum(), task))
-    return int(np.argmin(losses))
+    return int(np.argmin([_loss(answer, truth, weight, task) for answer in answers]))
 
 
-def soften(probs: Floats, weights: Doubles, temperature: float) -> Floats:
+def soften(
+    probs: Floats,
+    weights: Doubles,
+    temperature: float,
+    *,
+    members: Sequence[float] = (),
+    whole: float = 1.0,
+) -> Floats:
     """The ensemble's probabilities at a temperature: each member softened, then their weighted average.
 
     Softening is ``softmax(log(p) / T)``; at ``T = 1`` this is the plain weighted mean, so it serves values
@@ -99,7 +111,11 @@ def soften(probs: Floats, weights: Doubles, temperature: float) -> Floats:
     weights
         ``(M,)`` non-negative, sum 1.
     temperature
-        ``T > 0``; above 1 it flattens.
+        ``T > 0`` of each member; above 1 it flattens.
+    members
+        What calibrates each member: its own factor of the temperature; empty for 1.
+    whole
+        What calibrates their average: a temperature of it alone.
 
     Returns
     -------
@@ -116,12 +132,13 @@ def soften(probs: Floats, weights: Doubles, temperature: float) -> Floats:
         total = np.zeros(averaged[rows].shape)
         for member in range(n_members):
             if weights[member]:
-                total += weights[member] * _softened(probs[member, rows], temperature)
-        averaged[rows] = total
+                own = temperature * (members[member] if members else 1.0)
+                total += weights[member] * _softened(probs[member, rows], own)
+        averaged[rows] = _softened(total, whole)
     return averaged
 
 
-def _softened(probs: Floats, temperature: float) -> Doubles:
+def _softened(probs: Floats | Doubles, temperature: float) -> Doubles:
     exact = probs.astype(np.float64)
     if temperature == 1.0:
         return exact
@@ -130,21 +147,34 @@ def _softened(probs: Floats, temperature: float) -> Doubles:
     return np.asarray(powers / powers.sum(axis=1, keepdims=True))
 
 
-def _usable_rows(labels: Labels, task: Task, max_rows: int) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
-    labelled = labels >= 0 if task.is_classification else np.isfinite(labels)
-    rows = np.flatnonzero(labelled)
-    step = -(-len(rows) // max_rows) if len(rows) else 1
-    return rows[::step]
+def _pooled(
+    evidence: Sequence[Evidence], task: Task, max_rows: int | None
+) -> tuple[Doubles, Doubles, Doubles]:
+    """``(M, n)`` probability of the row's class (log-loss sees no more) or value; truth, weight."""
+    answers, truths, weights = [], [], []
+    for each in evidence:
+        labelled = each.labels >= 0 if task.is_classification else np.isfinite(each.labels)
+        rows = np.flatnonzero(labelled)
+        rows = rows[:: 1 if max_rows is None else max(1, -(-len(rows) // max_rows))]
+        if not len(rows):
+            continue
+        weight = np.ones(len(rows)) if each.sample_weight is None else each.sample_weight[rows]
+        answers.append(_own_answers(each, rows, task))
+        truths.append(np.ones(len(rows)) if task.is_classification else each.labels[rows].astype(np.float64))
+        weights.append(each.share * weight / weight.sum())
+    if not answers:
+        return np.empty((len(evidence[0].answers), 0)), np.empty(0), np.empty(0)
+    return np.concatenate(answers, axis=1), np.concatenate(truths), np.concatenate(weights)
 
 
-def _label_answers(
-    out_of_fold: Floats, labels: Labels, rows: np.ndarray[tuple[int], np.dtype[np.intp]], task: Task
-) -> tuple[Doubles, Doubles]:
-    """``(M, n)`` probability of the row's own class (log-loss sees no more) or value; ``(n,)`` truth."""
-    truth = labels[rows]
-    if task.is_classification:
-        return out_of_fold[:, rows, truth.astype(np.int64)].astype(np.float64), np.ones(len(rows))
-    return out_of_fold[:, rows, 0].astype(np.float64), truth.astype(np.float64)
+def _own_answers(evidence: Evidence, rows: np.ndarray[tuple[int], np.dtype[np.intp]], task: Task) -> Doubles:
+    """``(M, rows)``: what each member, softened, gives the row's own class; its value for regression."""
+    own = np.empty((len(evidence.answers), len(rows)))
+    classes = evidence.labels[rows].astype(np.int64) if task.is_classification else np.zeros(len(rows), int)
+    for member, probs in enumerate(evidence.answers):
+        temperature = evidence.temperatures[member] if evidence.temperatures else 1.0
+        own[member] = _softened(probs[rows], temperature)[np.arange(len(rows)), classes]
+    return own
 
 
 def _loss(answer: Doubles, truth: Doubles, weight: Doubles, task: Task) -> float:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from math import inf
 from multiprocessing import resource_tracker
 from pathlib import Path
 from statistics import median
@@ -26,36 +27,49 @@ from potstill.transfer.store import Store
 
 _ONE_CORE = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL")}
 
+_GRACE = 0.05
+"""Share of the time that members under way may take beyond it."""
+
 
 @dataclass
 class Hours:
-    """Core seconds a crew may spend, has spent, and is about to.
+    """Seconds by the clock that a crew may take, and has taken.
 
     Parameters
     ----------
     limit_s
-        Core seconds of all members together; None for no limit.
+        For all members together; None for no limit.
+    workers
+        Members at work side by side.
+    stored_s
+        What those answers took, on one core, that were there before.
+    took_s
+        What each completed member took, on one core.
+    begun_s
+        Reading of the clock at the beginning.
     """
 
     limit_s: float | None
-    spent_s: float = 0.0
+    workers: int
+    stored_s: float = 0.0
     took_s: list[float] = field(default_factory=list)
-    begun: dict[str, float] = field(default_factory=dict)
+    begun_s: float = field(default_factory=time.perf_counter)
+
+    def left_s(self) -> float:
+        """Until the limit; infinite without one."""
+        if self.limit_s is None:
+            return inf
+        return self.limit_s - (time.perf_counter() - self.begun_s) - self.stored_s / self.workers
 
     def affords_another(self) -> bool:
-        """Whether a member as long as those before fits in, those under way included."""
-        if self.limit_s is None or not self.took_s:
-            return True
-        expected = median(self.took_s)
-        now = time.perf_counter()
-        under_way = sum(max(expected, now - begin) for begin in self.begun.values())
-        return self.spent_s + under_way + expected <= self.limit_s
+        """Whether a member as long as those before would end in time."""
+        return not self.took_s or median(self.took_s) <= self.left_s()
 
-    def done(self, name: str, seconds: float) -> None:
-        """Count a member that has ended."""
-        self.begun.pop(name, None)
-        self.spent_s += seconds
-        self.took_s.append(seconds)
+    def patience_s(self) -> float | None:
+        """How long to wait for members under way before they are given up; None for as long as it takes."""
+        if self.limit_s is None or not self.took_s:
+            return None
+        return max(0.0, self.left_s() + _GRACE * self.limit_s)
 
 
 @dataclass
@@ -104,7 +118,8 @@ def compute_ahead(
     store
         Where answers are kept; members that are complete there take no time but count what they took.
     limit_s
-        Core seconds of all members together; None for no limit. At least one member is completed.
+        Seconds by the clock for all members together; None for no limit. At least one member is completed;
+        those under way when it is over are given up.
     told
         Called with each member that has ended.
 
@@ -113,15 +128,14 @@ def compute_ahead(
     StoreError
         The disk is full or cannot be written.
     """
-    hours = Hours(limit_s)
+    hours = Hours(limit_s, workers)
     by_name = {member.name: member for member in members}
-    shift = Shift(
-        reasons=dict.fromkeys(by_name, f"the time for teachers ({limit_s or 0:g} core seconds) was used up")
-    )
+    shift = Shift(reasons=dict.fromkeys(by_name, f"the time for teachers ({limit_s or 0:g} s) was used up"))
     for member in members:
-        seconds = _stored_seconds(member, store)
-        if seconds is not None:
-            hours.done(member.name, seconds)
+        seconds, complete = _stored_seconds(member, store)
+        hours.stored_s += seconds
+        if complete:
+            hours.took_s.append(seconds)
             shift.reasons.pop(member.name)
 
     waiting = list(shift.reasons)
@@ -132,21 +146,23 @@ def compute_ahead(
         while True:
             while waiting and len(at_work) < workers and hours.affords_another():
                 name = waiting.pop(0)
-                hours.begun[name] = time.perf_counter()
                 with interrupts_held():
                     at_work[executor.submit(_complete, by_name[name], store.root)] = name
             if not at_work:
                 break
-            for future in wait(at_work, return_when=FIRST_COMPLETED).done:
+            ended = wait(at_work, timeout=hours.patience_s(), return_when=FIRST_COMPLETED).done
+            if not ended:
+                break
+            for future in ended:
                 name, seconds, failure = future.result()
                 del at_work[future]
-                hours.done(name, seconds)
+                hours.took_s.append(seconds)
                 shift.ended(name, failure)
                 told(by_name[name])
     except BaseException:
         executor.shutdown(kill_workers=True)
         raise
-    executor.shutdown()
+    executor.shutdown(kill_workers=bool(at_work))
     return shift
 
 
@@ -172,12 +188,11 @@ def said(failure: Exception) -> str:
     return failure.message if isinstance(failure, PotstillError) else f"{type(failure).__name__}: {failure}"
 
 
-def _stored_seconds(member: Member, store: Store) -> float | None:
-    """What a member took whose answers are all there; None for any other."""
+def _stored_seconds(member: Member, store: Store) -> tuple[float, bool]:
+    """What those of a member's models took whose answers are there, and whether these are all."""
     with store.job(member.key, what=member.what) as job:
-        if all(member.has(job, model) for model in member.models):
-            return sum(member.seconds(job, model) for model in member.models)
-    return None
+        there = [model for model in member.models if member.has(job, model)]
+        return sum(member.seconds(job, model) for model in there), len(there) == len(member.models)
 
 
 def _complete(member: Member, root: Path) -> tuple[str, float, Exception | None]:

@@ -22,6 +22,7 @@ from potstill.types import (
     Latency,
     OutOfFoldTeacher,
     SizedTeacher,
+    StoppingTrainable,
     Teacher,
     Trainable,
 )
@@ -169,8 +170,11 @@ class Member:
         if not isinstance(self.source, Trainable):
             return self.source
         seed = int(digest(self.plan.seed, self.source.fingerprint, self.twin, model)[:8], 16) >> 1
-        kept = np.flatnonzero(self.plan.folds != model)
-        return self.source.fit(self.plan.parts["train"].take(kept), seed=seed)
+        train, left_out = self.plan.parts["train"], self.plan.folds == model
+        kept = train.take(np.flatnonzero(~left_out))
+        if isinstance(self.source, StoppingTrainable):
+            return self.source.fit_until(kept, train.take(np.flatnonzero(left_out)), seed=seed)
+        return self.source.fit(kept, seed=seed)
 
     def _measure(self, teacher: Teacher, fit_seconds: float) -> Facts:
         seconds = _LATENCY_SECONDS / len(self.models)
