@@ -113,6 +113,7 @@ def distill(
         artifact=proven.artifact,
         card=proven.card,
         facts=proven.facts,
+        answers=proven.answers,
         candidates=learnt.found.candidates,
         rows={part: len(rows) for part, rows in prepared.parts.items()},
         seconds={**clock.seconds, "total": sum(clock.seconds.values())},
