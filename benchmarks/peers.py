@@ -196,12 +196,13 @@ def markdown(found: Mapping[str, Mapping[str, Any]], arguments: argparse.Namespa
         "# Two ways to distil one and the same AutoGluon predictor",
         "",
         f"`python benchmarks/peers.py FOLDER`, {os.cpu_count()} cores. Teacher: AutoGluon 1.6, five-fold "
-        f"bagging, {arguments.fit_seconds:.0f} s. AutoGluon's: `distill()`, the student it ranks first on its "
-        "own validation rows, its models held in memory while timed; size is that of `clone_for_deployment`. "
-        "potstill's: one file, within 1 MB and 100 µs a row; its seconds are those of the whole call, asking "
-        "the predictor about every synthetic row included.",
-        "Loss is log-loss on the test rows, or RMSE. AutoGluon distils binary problems by regression, so some "
-        "answers are no probabilities: those of every model are clipped to [1e-7, 1] and divided by their sum.",
+        f"bagging, {arguments.fit_seconds:.0f} s. AutoGluon's: `distill()`, the student it ranks first on "
+        "its own validation rows, its models held in memory while timed; size is that of "
+        "`clone_for_deployment`. potstill's: one file, within 1 MB and 100 µs a row; its seconds are those "
+        "of the whole call, asking the predictor about every synthetic row included.",
+        "Loss is log-loss on the test rows, or RMSE. AutoGluon distils binary problems by regression, so "
+        "some answers are no probabilities: those of every model are clipped to [1e-7, 1] and divided by "
+        "their sum.",
         "",
         *runs.table(head, [row(name, found["autogluon"][name], found["potstill"][name]) for name in sets]),
         "",
@@ -230,9 +231,10 @@ def verdicts(pairs: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> li
     faster = [theirs["student"]["one_row_us"] / ours["student"]["one_row_us"] for theirs, ours in pairs]
     return [
         f"- Lower loss than AutoGluon's distilled model on {lower} of {len(pairs)} sets.",
-        f"- Time to distil: {statistics.median(shares):.2f} of AutoGluon's in the median, {max(shares):.2f} at "
-        f"most; a fifth or less on {sum(share <= 0.2 for share in shares)} of {len(pairs)} sets.",
-        f"- One row: {statistics.median(faster):,.0f} times faster in the median, {min(faster):,.0f} at least.",
+        f"- Time to distil: {statistics.median(shares):.2f} of AutoGluon's in the median, {max(shares):.2f} "
+        f"at most; a fifth or less on {sum(share <= 0.2 for share in shares)} of {len(pairs)} sets.",
+        f"- One row: {statistics.median(faster):,.0f} times faster in the median, {min(faster):,.0f} times "
+        "at least.",
     ]
 
 
