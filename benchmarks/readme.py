@@ -16,6 +16,8 @@ mpl.use("svg")
 import matplotlib.pyplot as plt
 
 ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results" / "tables"
+"""One JSON file a set: a budget's folder of the results of tables.py."""
 BEGIN, END = "<!-- table: made by benchmarks/readme.py -->", "<!-- end of table -->"
 COLOURS = {"teacher": "#0b6aa8", "twin": "#cf5d8a", "student": "#12936a"}
 NAMES = {"teacher": "ensemble", "twin": "hard-label twin", "student": "potstill's student"}
@@ -26,7 +28,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--results", default=str(Path(__file__).parent / "results" / "tables"))
+    parser.add_argument("--results", default=str(RESULTS))
     arguments = parser.parse_args()
     results = {
         path.stem: json.loads(path.read_text()) for path in sorted(Path(arguments.results).glob("*.json"))

@@ -1,60 +1,61 @@
-"""The main job with its defaults on real tables, through the command line, one set after the other.
+"""The main job with its defaults on real tables, at three budgets, one teacher for the three.
 
-    python benchmarks/tables.py FOLDER [--sets adult,letter] [--out benchmarks/results/tables]
+    python benchmarks/tables.py FOLDER [--sets adult,letter] [--budgets 1MB] [--teacher-time 150]
 
-FOLDER holds one Parquet file a set, with a column ``target`` and a column ``split`` (``train`` or ``test``).
-Nothing is tuned to a set: each gets ``potstill distill train.parquet --target target --test test.parquet``.
-A set that has its result already is skipped, so a stopped run goes on where it was. Results are one JSON file
-a set and one Markdown table of all.
+FOLDER holds one Parquet file a set, with a column ``target`` and a column ``split`` (``train`` or ``test``);
+the tabular ones are taken. Nothing is tuned to a set: each gets what
+``potstill distill train.parquet --target target --test test.parquet`` does under that budget.
+
+A set's teacher answers once: the three runs share a cache, which is removed when all three are there. A run
+that has its result already is skipped, so a stopped benchmark goes on where it was. Results are one JSON file
+a set and budget (and the losses row by row beside it, for the pooled intervals) and one Markdown page of all.
+Where ``booster.py`` has results, its column joins.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
-import subprocess
+import shutil
 import sys
 import tempfile
+from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
+import potstill
+import runs
+from potstill import Budget, Recipe
+from potstill.evaluation import pooled_gap
 
-DEFAULT_SETS = (
-    "adult",
-    "letter",
-    "spambase",
-    "covertype_15k",
-    "nursery",
-    "krkopt",
-    "sick",
-    "california_housing",
-    "diamonds",
-)
+BUDGETS = {
+    "100kB": Budget(size_kb=100.0),
+    "1MB": Budget(latency_ms=0.1, size_kb=1000.0),
+    "none": Budget(),
+}
+SAID = {
+    "100kB": "100 kB",
+    "1MB": "1 MB and 100 µs for one row at p99",
+    "none": "no budget",
+}
 
 
-def main() -> None:
+def main() -> int:
     arguments = parsed()
-    out = Path(arguments.out)
-    out.mkdir(parents=True, exist_ok=True)
-    for name in arguments.sets.split(","):
-        place = out / f"{name}.json"
-        if place.exists():
-            print(f"{name}: already there", file=sys.stderr)
-            continue
-        result = run(Path(arguments.folder) / f"{name}.parquet", arguments.more)
-        beside = place.with_suffix(".part")
-        beside.write_text(json.dumps(result, indent=1) + "\n")
-        beside.replace(place)
-        print(f"{name}: {result['seconds']['total']:.0f} s", file=sys.stderr)
-    results = {place.stem: json.loads(place.read_text()) for place in sorted(out.glob("*.json"))}
-    text = markdown(results)
-    (out / "README.md").write_text(text)
+    folder, out = Path(arguments.folder), Path(arguments.out)
+    failed = 0
+    for name in arguments.sets.split(",") if arguments.sets else runs.tabular_sets(folder):
+        cache = Path(arguments.cache) / name
+        failed_here = runs.pending(jobs(name, folder, out, cache, arguments))
+        failed += failed_here
+        if not failed_here:
+            shutil.rmtree(cache, ignore_errors=True)
+    text = markdown(out, Path(arguments.booster))
+    (out / "README.md").write_text(text, encoding="utf-8")
     print(text)
+    return int(failed > 0)
 
 
 def parsed() -> argparse.Namespace:
@@ -62,76 +63,173 @@ def parsed() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("folder")
-    parser.add_argument("--sets", default=",".join(DEFAULT_SETS))
-    parser.add_argument("--out", default=str(Path(__file__).parent / "results" / "tables"))
-    parser.add_argument("more", nargs="*", help="after --: more options for potstill distill")
+    parser.add_argument("--sets", help="names, with commas; all tabular sets of FOLDER by default")
+    parser.add_argument("--budgets", default=",".join(BUDGETS), help="of 100kB, 1MB, none")
+    parser.add_argument("--teacher-time", type=float, help="seconds; the default is that of potstill")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", default=str(runs.RESULTS / "tables"))
+    parser.add_argument("--booster", default=str(runs.RESULTS / "booster"), help="results of booster.py")
+    parser.add_argument("--cache", default=str(Path(tempfile.gettempdir()) / "potstill-tables"))
     return parser.parse_args()
 
 
-def run(source: Path, more: list[str]) -> dict[str, Any]:
-    """One set, from files on disk to the result's JSON, with nothing reused from earlier runs."""
-    table = pq.read_table(source)
-    with tempfile.TemporaryDirectory() as folder:
-        for part in ("train", "test"):
-            rows = table.filter(pc.equal(table["split"], pa.scalar(part))).drop_columns(["split"])
-            pq.write_table(rows, Path(folder) / f"{part}.parquet")
-        command = [str(Path(sys.executable).with_name("potstill")), "distill", "train.parquet"]
-        command += ["--target", "target", "--test", "test.parquet", "--out", "model.onnx"]
-        command += ["--report", "model.html", "--json", "--quiet", *more]
-        environment = {**os.environ, "POTSTILL_CACHE": str(Path(folder) / "cache")}
-        done = subprocess.run(command, cwd=folder, env=environment, stdout=subprocess.PIPE, check=True)
-    result: dict[str, Any] = json.loads(done.stdout)
-    result.pop("artifact")
-    return result
+def jobs(
+    name: str, folder: Path, out: Path, cache: Path, arguments: argparse.Namespace
+) -> Iterator[tuple[str, Path, Any]]:
+    for budget in arguments.budgets.split(","):
+        place = out / budget / f"{name}.json"
+        work = partial(run, name, folder, place.with_suffix(".npz"), budget, cache, arguments)
+        yield f"{name}, {SAID[budget]}", place, work
 
 
-def markdown(results: dict[str, dict[str, Any]]) -> str:
-    """All results as one table: log-loss (RMSE) of the four models, recovery, latency, size, time."""
+def run(
+    name: str, folder: Path, rows: Path, budget: str, cache: Path, arguments: argparse.Namespace
+) -> Mapping[str, Any]:
+    """One set under one budget."""
+    train, test = runs.parts(folder, name)
+    given = {} if arguments.teacher_time is None else {"teacher_time": arguments.teacher_time}
+    result = potstill.distill(
+        train,
+        target="target",
+        test=test,
+        budget=BUDGETS[budget],
+        seed=arguments.seed,
+        recipe=Recipe(cache=str(cache), **given),
+    )
+    labels = runs.test_labels(test, result.card.task.classes)
+    regression = not result.card.task.is_classification
+    runs.keep_rows(
+        rows,
+        {
+            f"{model}/{metric}": losses
+            for model, answers in result.answers.items()
+            for metric, losses in runs.row_losses(answers, labels, regression=regression).items()
+        },
+    )
+    told = result.to_dict()
+    told.pop("artifact")
+    return {**told, "members": result.card.lineage.members, "budget": budget}
+
+
+def markdown(out: Path, booster: Path) -> str:
+    """Pooled figures of every budget, then its sets one by one."""
+    boosters = runs.kept(booster) if booster.is_dir() else {}
+    found = {budget: runs.kept(out / budget) for budget in BUDGETS if (out / budget).is_dir()}
     lines = [
-        "# The main job with its defaults",
+        "# The main job with its defaults at three budgets",
         "",
-        f"`python benchmarks/tables.py FOLDER`: {os.cpu_count()} cores, {platform.machine()}, seed 0.",
-        "Loss is log-loss, or RMSE for regression, on the test rows; accuracy is R² for regression.",
+        f"`python benchmarks/tables.py FOLDER`, {os.cpu_count()} cores, {platform.machine()}. Test rows are "
+        "each set's own; nobody learns from them or chooses by them.",
         "",
-        "| set | task | loss: teacher | best member | twin | student | accuracy: teacher | twin | student "
-        "| loss gap recovered | family | ships | one row p50 | size | times faster | total |",
-        "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|---|---|--:|--:|--:|--:|",
-    ]
-    lines += [row(name, result) for name, result in results.items()]
-    classified = [result for result in results.values() if result["task"] != "regression"]
-    kept = sum(result["student"]["log_loss"] <= result["twin"]["log_loss"] for result in classified)
-    lines += [
-        "",
-        f"The student's log-loss is at most its twin's on {kept} of {len(classified)} classification sets.",
+        *pooled(out, found),
+        *(line for budget, results in found.items() for line in one_budget(budget, results, boosters)),
+        *one_teacher(found),
     ]
     return "\n".join(lines) + "\n"
 
 
-def row(name: str, result: dict[str, Any]) -> str:
-    loss, score = ("rmse", "r2") if result["task"] == "regression" else ("log_loss", "accuracy")
-    gap = result["gap_recovered"][loss]
-    student, teacher = result["student"], result["teacher"]
-    recovered = "–" if gap["value"] is None else f"{gap['value']:.2f} [{gap['low']:.2f}, {gap['high']:.2f}]"
-    if gap["edge_is_noise"]:
-        recovered += " (edge is noise)"
-    losses = [f"{result[model][loss]:.4g}" for model in ("teacher", "best_member", "twin", "student")]
-    scores = [f"{result[model][score]:.4f}" for model in ("teacher", "twin", "student")]
-    faster = teacher["latency_us"]["p50"] / student["latency_us"]["p50"]
-    cells = [
+def pooled(out: Path, found: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The pooled gap of every budget and metric."""
+    head = [
+        "budget",
+        "gap in",
+        "pooled",
+        "95 % over rows",
+        "95 % over rows and sets",
+        "sets with a proven edge",
+    ]
+    rows = []
+    reasons = []
+    for budget, results in found.items():
+        for metric, said in (("log_loss", "log-loss, RMSE"), ("accuracy", "accuracy")):
+            sets = {name: losses_of(out / budget / f"{name}.npz", metric) for name in results}
+            there = {name: losses for name, losses in sets.items() if losses is not None}
+            if there:
+                gap = pooled_gap(there)
+                rows.append([SAID[budget], said, *runs.pooled_words(gap)])
+                reasons += [f"{SAID[budget]}, {said}: {gap.reason}"] if gap.reason else []
+    return [
+        "Pooled gap recovered: the sum over the sets of (twin − student) by that of (twin − teacher), each "
+        "difference divided by the twin's loss on the set, so that sets count alike. An edge is proven where "
+        "its 95 % interval lies above 0; sets without one are in the sums too.",
+        "",
+        *runs.table(head, rows),
+        *(["", *reasons] if reasons else []),
+        "",
+    ]
+
+
+def losses_of(place: Path, metric: str) -> Any:
+    """Rows' losses; RMSE stands in for the log-loss of a regression."""
+    if not place.exists():
+        return None
+    found = runs.set_losses(place, metric)
+    return runs.set_losses(place, "rmse") if found is None and metric == "log_loss" else found
+
+
+def one_budget(budget: str, results: Mapping[str, Any], boosters: Mapping[str, Any]) -> list[str]:
+    head = ["set", "loss: teacher", "best member", "twin", "student", "tuned booster"]
+    head += ["accuracy, R²: teacher", "twin", "student", "gap recovered", "ships", "one row", "size", "total"]
+    compared = [name for name in results if name in boosters]
+    below = [name for name in compared if loss(results[name], "student") < boosters[name]["loss"]]
+    worse = [name for name, one in results.items() if surely_worse(one)]
+    lines = [f"## {SAID[budget]}", ""]
+    lines += runs.table(head, [row(name, result, boosters) for name, result in results.items()])
+    lines += [
+        "",
+        "Loss is log-loss, or RMSE for regression. Surely worse than its twin (95 %): "
+        f"{', '.join(worse) or 'none'}.",
+    ]
+    if compared:
+        lines.append(f"Lower loss than the tuned booster: {len(below)} of {len(compared)} sets.")
+    return [*lines, ""]
+
+
+def loss(result: Mapping[str, Any], model: str) -> float:
+    return float(result[model]["rmse" if result["task"] == "regression" else "log_loss"])
+
+
+def surely_worse(result: Mapping[str, Any]) -> bool:
+    gain = result["gap_recovered"]["rmse" if result["task"] == "regression" else "log_loss"]["gain"]
+    return bool(gain["high"] < 0.0)
+
+
+def row(name: str, result: Mapping[str, Any], boosters: Mapping[str, Any]) -> list[str]:
+    regression = result["task"] == "regression"
+    gap = result["gap_recovered"]["rmse" if regression else "log_loss"]
+    if gap["edge_is_noise"] or gap["value"] is None:
+        recovered = "no proven edge"
+    else:
+        recovered = f"{gap['value']:.2f} [{gap['low']:.2f}, {gap['high']:.2f}]"
+    student = result["student"]
+    return [
         name,
-        result["task"],
-        *losses,
-        *scores,
+        *(f"{loss(result, model):.4g}" for model in ("teacher", "best_member", "twin", "student")),
+        f"{boosters[name]['loss']:.4g}" if name in boosters else "–",
+        *(
+            f"{result[model]['r2' if regression else 'accuracy']:.4f}"
+            for model in ("teacher", "twin", "student")
+        ),
         recovered,
-        result["family"],
-        result["shipped"],
+        f"{result['shipped']}, {result['family']}",
         f"{student['latency_us']['p50']:.0f} µs",
         f"{student['size_bytes'] / 1000:.0f} kB",
-        f"{faster:,.0f}",
         f"{result['seconds']['total']:.0f} s",
     ]
-    return f"| {' | '.join(cells)} |"
+
+
+def one_teacher(found: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Names the sets whose three runs did not have one and the same teacher."""
+    names = sorted({name for results in found.values() for name in results})
+    teachers = {
+        name: {str(sorted(results[name]["members"].items())) for results in found.values() if name in results}
+        for name in names
+    }
+    several = [name for name, seen in teachers.items() if len(seen) > 1]
+    if not several:
+        return ["Every set had one and the same teacher at all budgets."]
+    return [f"Not the same teacher at all budgets: {', '.join(several)}."]
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

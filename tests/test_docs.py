@@ -77,8 +77,7 @@ def test_the_command_line_page_is_current() -> None:
 
 def test_the_readmes_table_is_that_of_the_results() -> None:
     benchmark = loaded(ROOT / "benchmarks" / "readme.py")
-    folder = ROOT / "benchmarks" / "results" / "tables"
-    results = {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
+    results = {path.stem: json.loads(path.read_text()) for path in sorted(benchmark.RESULTS.glob("*.json"))}
     assert len(results) >= 9
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert benchmark.with_table(text, results) == text

@@ -18,6 +18,9 @@ from sklearn.preprocessing import StandardScaler
 
 import potstill
 from potstill import Budget, Recipe, Result, UserError
+from potstill.data import load_dataset
+from potstill.distillation.prepare import split_rows
+from potstill.evaluation.metrics import log_losses
 from potstill.students import GBDT, MLP
 from potstill.teachers.zoo import ZOO
 
@@ -82,6 +85,22 @@ def test_dictionary_is_the_contract_scripts_read(result: Result) -> None:
     for metric in ("accuracy", "log_loss"):
         assert {"value", "low", "high"} <= told["gap_recovered"][metric].keys()
     assert told["artifact"] is None
+
+
+def test_answers_are_those_the_scores_were_made_of(result: Result) -> None:
+    scores = result.to_dict()
+    assert result.answers.keys() == {"teacher", "best_member", "twin", "student"}
+    for model, probs in result.answers.items():
+        assert probs.shape == (114, 2)
+        losses = log_losses(probs, _test_labels())
+        assert losses.mean() == pytest.approx(scores[model]["log_loss"]), model
+
+
+def _test_labels() -> Any:
+    """Labels of the rows held out for the test, in their order."""
+    X, y = cancer()
+    loaded = load_dataset((X, y))
+    return loaded.dataset.labels[split_rows(loaded, Recipe(folds=3), seed=0, has_test=False).test]
 
 
 def test_saved_artifact_answers_as_the_result_does(result: Result, tmp_path: Path) -> None:
@@ -219,6 +238,7 @@ def test_impossible_budget_ships_the_closest_and_says_what_gives() -> None:
 def test_no_test_rows_no_scores() -> None:
     run = distil_cancer(False, recipe={"test_fraction": 0.0})
     assert run.facts is None
+    assert run.answers == {}
     with pytest.raises(UserError) as raised:
         run.report("never.html")
     assert str(raised.value) == (

@@ -60,11 +60,14 @@ class Proven:
         The one file.
     facts
         What the report tells; None where no test rows were held out.
+    answers
+        Model to ``(n, K)`` probabilities, or values ``(n, 1)``, of the test rows; empty without any.
     """
 
     artifact: bytes
     card: Card
     facts: ReportFacts | None
+    answers: Mapping[str, Floats]
 
 
 def prove(
@@ -95,10 +98,11 @@ def prove(
         return _seal(small["student"], account, prepared)
     test = prepared.parts["test"]
     models = _costs(small, taught, test)
+    answers = _answers(small, taught, prepared)
     facts = ReportFacts(
         title=account.name,
         task=test.task,
-        evidence=_evidence(small, taught, test, prepared, seed),
+        evidence=_evidence(answers, test, seed),
         models=models,
         shipped=account.shipped,
         candidates=_candidates(learnt),
@@ -115,7 +119,7 @@ def prove(
         for name, sealed in (("student", proven), ("twin", _seal(small["twin"], measured, prepared)))
     }
     facts = msgspec.structs.replace(facts, models=models | weighed, card=_card_words(proven.card))
-    return replace(proven, facts=facts)
+    return replace(proven, facts=facts, answers=answers)
 
 
 @dataclass(frozen=True)
@@ -142,24 +146,26 @@ def _export(candidate: Candidate, account: Card, prepared: Prepared, learnt: Lea
 def _seal(exported: _Exported, account: Card, prepared: Prepared) -> Proven:
     card = msgspec.structs.replace(account, calibration=exported.calibration)
     artifact = artifact_bytes(exported.graph, card, prepared.parts["valid"].rows)
-    return Proven(artifact=artifact, card=load(artifact).card, facts=None)
+    return Proven(artifact=artifact, card=load(artifact).card, facts=None, answers={})
 
 
-def _evidence(
-    small: Mapping[Contender, _Exported], taught: Taught, test: Dataset, prepared: Prepared, seed: int
-) -> Evidence:
-    assert test.labels is not None
-    inputs = graph_inputs(test.rows, prepared.schema)
-    outputs: dict[str, Floats] = {}
+def _answers(small: Mapping[Contender, _Exported], taught: Taught, prepared: Prepared) -> dict[str, Floats]:
+    inputs = graph_inputs(prepared.parts["test"].rows, prepared.schema)
+    answers: dict[str, Floats] = {}
     if "test" in taught.answers:
-        outputs |= {"teacher": taught.answers["test"], "best_member": taught.best_answers["test"]}
-    outputs |= {name: exported.model.outputs(inputs) for name, exported in small.items()}
+        answers |= {"teacher": taught.answers["test"], "best_member": taught.best_answers["test"]}
+    answers |= {name: exported.model.outputs(inputs) for name, exported in small.items()}
     twin = small["twin"]
     if isinstance(twin.calibration, Softmax):
-        outputs["twin_uncalibrated"] = Softmax().apply(twin.candidate.fitted.logits(prepared.tensors["test"]))
+        answers["twin_uncalibrated"] = Softmax().apply(twin.candidate.fitted.logits(prepared.tensors["test"]))
+    return answers
+
+
+def _evidence(answers: Mapping[str, Floats], test: Dataset, seed: int) -> Evidence:
+    assert test.labels is not None
     columns = {name: _plain(test.rows.get_column(name)) for name in test.schema.names[:SHOWN_COLUMNS]}
     return gather(
-        outputs,
+        answers,
         test.labels,
         test.task,
         columns=columns,

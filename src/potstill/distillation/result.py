@@ -14,7 +14,7 @@ from potstill.export import write_whole
 from potstill.report import ReportFacts, save_report, verdict
 from potstill.report.facts import MODELS
 from potstill.training.candidates import Candidate, pareto
-from potstill.types import Budget
+from potstill.types import Budget, Floats
 
 
 @final
@@ -29,6 +29,9 @@ class Result:
         The artifact's account of itself.
     facts : ReportFacts or None
         All that was measured on the test rows; None where none were held out.
+    answers : dict
+        ``teacher``, ``best_member``, ``twin`` and ``student`` to what they say of the test rows: ``(n, K)``
+        probabilities, columns as ``card.task.classes``, or values ``(n, 1)``; fewer where one cannot answer.
     candidates : tuple of Candidate
         Every student and twin that was fitted, exported and measured.
     rows : dict
@@ -45,6 +48,7 @@ class Result:
         artifact: bytes,
         card: Card,
         facts: ReportFacts | None,
+        answers: Mapping[str, Floats],
         candidates: tuple[Candidate, ...],
         rows: Mapping[str, int],
         seconds: Mapping[str, float],
@@ -54,6 +58,7 @@ class Result:
         self.artifact = artifact
         self.card = card
         self.facts = facts
+        self.answers = dict(answers)
         self.candidates = candidates
         self.rows = dict(rows)
         self.seconds = dict(seconds)

@@ -140,6 +140,7 @@ def distill(
             artifact=proven.artifact,
             card=proven.card,
             facts=proven.facts,
+            answers=proven.answers,
             candidates=learnt.found.candidates,
             rows={part: len(rows) for part, rows in prepared.parts.items()},
             seconds={**stages.seconds, "total": sum(stages.seconds.values())},

@@ -3,6 +3,7 @@
 metrics.py      accuracy, log-loss, AUC, ..., operating points; R², RMSE, MAE
 calibration.py  reliability curves
 recovery.py     gap recovered, with its bootstrap interval
+pooled.py       the same over several data sets at once
 fidelity.py     where student and teacher differ
 parts.py        the same scores by class and by slice
 evidence.py     all of the above, gathered once
@@ -22,6 +23,7 @@ from potstill.evaluation.metrics import (
     regression_scores,
 )
 from potstill.evaluation.parts import ClassScores, SliceScores, per_class, slices
+from potstill.evaluation.pooled import Pooled, SetLosses, SetShare, pooled_gap
 from potstill.evaluation.recovery import (
     Interval,
     Recovered,
@@ -37,9 +39,12 @@ __all__ = [
     "Evidence",
     "Interval",
     "OperatingPoint",
+    "Pooled",
     "Predictions",
     "Recovered",
     "ReliabilityCurve",
+    "SetLosses",
+    "SetShare",
     "SliceScores",
     "Throughput",
     "agreement",
@@ -58,6 +63,7 @@ __all__ = [
     "measure_memory",
     "operating_points",
     "per_class",
+    "pooled_gap",
     "regression_scores",
     "reliability_curve",
     "slices",

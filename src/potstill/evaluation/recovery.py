@@ -23,7 +23,7 @@ EXACT_UNITS = 8192
 _CHUNK_BYTES = 1 << 25
 _POISSON_BITS = 16
 
-_ROUNDING = 1e-12
+ROUNDING = 1e-12
 """Differences of mean losses below this part of the losses themselves are rounding."""
 
 
@@ -123,7 +123,7 @@ def bootstrap_gap(
     edge = _interval(float(whole[1] - whole[0]), edges)
     gain = _interval(float(whole[1] - whole[2]), gains)
     # Sums of the same losses in another order differ in their last digits: that is no difference.
-    least = _ROUNDING * float(np.abs(whole).max())
+    least = ROUNDING * float(np.abs(whole).max())
     differ = np.abs(edges) > least
     low, high = _percentiles(gains[differ] / edges[differ]) if differ.any() else (None, None)
     return Recovered(
