@@ -404,6 +404,40 @@ def test_no_ratio_where_the_edge_is_noise(binary):
     assert summary_rows(facts)[-1].gap_recovered == "no gap: the teacher's edge is within noise"
 
 
+def with_more_contenders(facts):
+    """The same facts with three more models: two that are listed and one that is not."""
+    own = facts.evidence.scores["twin"]
+    over = {"log_loss": Interval(0.0123, -0.0040, 0.0210), "accuracy": Interval(0.01, 0.001, 0.02)}
+    more = ("zebra_model", "twin_smoothed", "twin_raw")
+    evidence = msgspec.structs.replace(
+        facts.evidence,
+        scores={**facts.evidence.scores, **dict.fromkeys(more, own)},
+        advantages={"twin": over, **dict.fromkeys(more, over)},
+    )
+    models = {**facts.models, **dict.fromkeys(more, ModelFacts("a tree"))}
+    return msgspec.structs.replace(facts, evidence=evidence, models=models)
+
+
+def test_more_contenders_appear_where_they_were_measured(binary):
+    page = Page(render(with_more_contenders(with_gap(bare(binary)))))
+    names = ["Teacher", "Best member", "Twin, uncalibrated", "Twin, smoothed labels", "Hard-label twin"]
+    rows = summary_rows(with_more_contenders(binary))
+    assert [row.model for row in rows] == [*names, "Zebra model", "Student"]
+    assert page.text.count("Zebra model") == 2
+    assert "0.0123 (−0.0040 to 0.0210)" in page.text
+    assert "Twin, uncalibrated" not in Page(render(binary)).text
+    assert ("style", "fill:var(--twin-smoothed)") in page.attributes
+    assert ("style", "fill:var(--other)") in page.attributes
+
+
+def test_the_verdict_says_when_smoothed_labels_do_as_much(binary):
+    facts = with_more_contenders(with_gap(bare(binary)))
+    assert verdict(facts).endswith(
+        " Smoothed labels without a teacher may do as much: the interval of the student's gain over that "
+        "twin, −0.0040 to +0.0210, contains 0."
+    )
+
+
 def test_summary_rows_are_written_cells(binary, regression):
     rows = summary_rows(with_gap(binary))
     assert [row.model for row in rows] == ["Teacher", "Best member", "Hard-label twin", "Student"]

@@ -12,8 +12,11 @@ from potstill.artifact import Card, Model, load
 from potstill.errors import UserError
 from potstill.export import write_whole
 from potstill.report import ReportFacts, save_report, verdict
-from potstill.report.facts import MODELS
+from potstill.report.contenders import in_order
 from potstill.training.search import Candidate, pareto
+
+ALWAYS = ("teacher", "best_member", "twin", "student")
+"""Models with a key in `Result.to_dict` even where they were not measured."""
 
 
 @final
@@ -102,7 +105,9 @@ class Result:
     def to_dict(self) -> dict[str, Any]:
         """Everything measured as plain values; see docs/json.md for the keys."""
         facts = self.facts
-        models: dict[str, Any] = {name: _model(facts, name) for name in MODELS} if facts else {}
+        models: dict[str, Any] = {}
+        if facts:
+            models = {name: _model(facts, name) for name in in_order([*ALWAYS, *facts.measured()])}
         gaps = facts.evidence.gap_recovered if facts else {}
         return {
             "task": self.card.task.kind,
@@ -111,6 +116,7 @@ class Result:
             "seconds": {stage: round(taken, 3) for stage, taken in self.seconds.items()},
             **models,
             "gap_recovered": {metric: msgspec.to_builtins(gap) for metric, gap in gaps.items()},
+            "advantages": msgspec.to_builtins(facts.evidence.advantages) if facts else {},
             "agreement": facts.evidence.agreement if facts else {},
             "shipped": self.card.shipped,
             "family": self.card.lineage.student,

@@ -23,6 +23,7 @@ from potstill.evaluation.parts import ClassScores, SliceScores, per_class, slice
 from potstill.evaluation.recovery import (
     Interval,
     Recovered,
+    advantages,
     bootstrap_gap,
     difference_interval,
     gap_recovered,
@@ -40,6 +41,7 @@ __all__ = [
     "ReliabilityCurve",
     "SliceScores",
     "Throughput",
+    "advantages",
     "agreement",
     "bootstrap_gap",
     "classification_scores",

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 
 from potstill.evaluation.parts import ClassScores, SliceScores
 from potstill.report import words
+from potstill.report.contenders import contender, name_of
 from potstill.report.facts import CandidateFacts
-from potstill.report.svg import COLORS, GRID, INK, MARKERS, MUTED, Chart
+from potstill.report.svg import GRID, INK, MUTED, Chart, color_of, marker_of
 
 MAX_CLASSES = 30
 MAX_SLICES = 14
@@ -78,8 +79,8 @@ def _draw_candidates(axes: Any, measured: Sequence[CandidateFacts], name: str) -
         axes.plot(
             [x],
             [y],
-            marker=MARKERS[kind],
-            color=COLORS[kind],
+            marker=marker_of(kind),
+            color=color_of(kind),
             markersize=10 if each.chosen else 8,
             fillstyle="full" if each.pareto or each.chosen else "none",
             linestyle="none",
@@ -111,7 +112,7 @@ def _thousands() -> Any:
 
 
 def _shown(models: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(model for model in models if model != "best_member")
+    return tuple(model for model in models if contender(model).by_part)
 
 
 def _slice_name(each: SliceScores) -> str:
@@ -127,7 +128,7 @@ def _of(each: SliceScores, metric: str) -> dict[str, float]:
 def _dots(title: str, axis: str, lines: Sequence[Line], models: tuple[str, ...]) -> Chart:
     told = "; ".join(
         f"{words.one_line(line.label)} ({line.n} rows): "
-        + ", ".join(f"{words.NAMES[m].lower()} {line.scores[m]:.3f}" for m in models if m in line.scores)
+        + ", ".join(f"{name_of(m).lower()} {line.scores[m]:.3f}" for m in models if m in line.scores)
         for line in lines
     )
     return Chart(
@@ -148,8 +149,8 @@ def _draw(figure: Any, width: int, axis: str, lines: Sequence[Line], models: tup
         axes.plot(
             [lines[row].scores[model] for row in rows],
             rows,
-            marker=MARKERS[model],
-            color=COLORS[model],
+            marker=marker_of(model),
+            color=color_of(model),
             markersize=7,
             linestyle="none",
             alpha=0.9,

@@ -11,10 +11,8 @@ import msgspec
 from potstill.errors import UserError
 from potstill.evaluation.cost import PRICE_PER_CPU_HOUR, WATTS_PER_CORE
 from potstill.evaluation.evidence import Evidence
+from potstill.report.contenders import in_order
 from potstill.types import Latency, Task
-
-ModelName = Literal["teacher", "best_member", "twin", "student"]
-MODELS: tuple[ModelName, ...] = ("teacher", "best_member", "twin", "student")
 
 
 class ModelFacts(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -121,9 +119,13 @@ class ReportFacts(msgspec.Struct, frozen=True):
     currency: str = "$"
     version: int = 1
 
-    def scored(self) -> tuple[ModelName, ...]:
+    def scored(self) -> tuple[str, ...]:
         """Models with scores, in the order of the page."""
-        return tuple(model for model in MODELS if model in self.evidence.scores)
+        return in_order(self.evidence.scores)
+
+    def measured(self) -> tuple[str, ...]:
+        """Models with scores or with a cost, in the order of the page."""
+        return in_order([*self.evidence.scores, *self.models])
 
 
 def save_facts(facts: ReportFacts, path: str | Path) -> None:

@@ -11,16 +11,18 @@ import numpy as np
 from potstill.evaluation.calibration import wilson_interval
 from potstill.evaluation.evidence import Disagreement
 from potstill.report import words
+from potstill.report.contenders import contender, name_of
 from potstill.report.curves import predicted_chart, reliability_chart, reliability_floor, residual_chart
 from potstill.report.dots import MAX_CLASSES, MAX_SLICES, candidate_chart, class_chart, slice_chart
 from potstill.report.facts import ReportFacts, write_text
 from potstill.report.picture import picture
-from potstill.report.svg import Chart, svg
+from potstill.report.svg import Chart, marker_of, svg, variable_of
 from potstill.report.tables import (
     candidate_table,
     cost_table,
     gap_table,
     operating_table,
+    others_table,
     score_table,
     slice_table,
 )
@@ -66,7 +68,9 @@ def render(facts: ReportFacts) -> str:
     }
     page = environment.get_template("template.html.j2").render(
         css=css,
-        names=words.NAMES,
+        name_of=name_of,
+        marker_of=marker_of,
+        variable_of=variable_of,
         picture=_only(charts["picture"]),
         reliability=[part for parts in charts["reliability"] for part in parts],
         residuals=charts["residuals"],
@@ -134,7 +138,7 @@ def _head(facts: ReportFacts) -> dict[str, Any]:
     task = facts.task
     kind = f"Classification, {len(task.classes)} classes" if task.is_classification else "Regression"
     absent = [
-        words.NAMES[model].lower()
+        name_of(model).lower()
         for model in facts.scored()
         if model not in facts.models or facts.models[model].latency is None
     ]
@@ -175,11 +179,12 @@ def _tables(facts: ReportFacts) -> dict[str, Any]:
     return {
         "scores": score_table(facts),
         "gaps": gap_table(facts),
+        "others": others_table(facts),
         "slice_table": slice_table(facts, metric),
         "operating": operating_table(facts),
         "cost": cost_table(facts),
         "candidates": candidate_table(facts, metric),
-        "dot_models": [model for model in facts.scored() if model != "best_member"],
+        "dot_models": [model for model in facts.scored() if contender(model).by_part],
     }
 
 

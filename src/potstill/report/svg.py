@@ -12,18 +12,13 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
+from potstill.report.contenders import CONTENDERS, OTHER, contender
+
 INK, MUTED, GRID, PAPER = "#01f101", "#01f102", "#01f103", "#01f104"
-COLORS = {
-    "teacher": "#01f111",
-    "best_member": "#01f112",
-    "twin": "#01f113",
-    "student": "#01f114",
-    "candidate": "#01f115",
-}
-MARKERS = {"teacher": "o", "best_member": "s", "twin": "^", "student": "D", "candidate": "o"}
+_COLORS = {model: f"#01f1{16 + place:02x}" for place, model in enumerate((*CONTENDERS, OTHER, "candidate"))}
 
 _VARIABLES = {INK: "ink", MUTED: "muted", GRID: "grid", PAPER: "paper"} | {
-    color: model.replace("_", "-") for model, color in COLORS.items()
+    color: model.replace("_", "-") for model, color in _COLORS.items()
 }
 _STYLE = {
     "svg.fonttype": "none",
@@ -55,6 +50,21 @@ _STYLE = {
     "ytick.minor.size": 0,
     "axes.unicode_minus": True,
 }
+
+
+def color_of(model: str) -> str:
+    """Stand-in colour of a model, or of a ``candidate``."""
+    return _COLORS.get(model, _COLORS[OTHER])
+
+
+def variable_of(model: str) -> str:
+    """The page's CSS variable for a model's colour, without its dashes."""
+    return _VARIABLES[color_of(model)]
+
+
+def marker_of(model: str) -> str:
+    """matplotlib's sign for a model, or for a ``candidate``."""
+    return "o" if model == "candidate" else contender(model).marker
 
 
 class Chart(NamedTuple):

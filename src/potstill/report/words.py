@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 import unicodedata
 
-NAMES = {"teacher": "Teacher", "best_member": "Best member", "twin": "Hard-label twin", "student": "Student"}
-
 METRICS = {
     "accuracy": "Accuracy",
     "log_loss": "Log-loss",
