@@ -433,10 +433,19 @@ class Budget(msgspec.Struct, frozen=True):
         p99 of one raw row, one thread, in milliseconds, measured on the exported file.
     size_kb
         The artifact's size on disk in units of 1,000 bytes.
+    memory_mb
+        Memory a process needs for the opened artifact, in units of 1,000,000 bytes.
+    opset
+        Newest ONNX operator set (of ``ai.onnx``) the runtime knows.
+    max_columns
+        Columns the artifact may ask its caller for.
     """
 
     latency_ms: float | None = None
     size_kb: float | None = None
+    memory_mb: float | None = None
+    opset: int | None = None
+    max_columns: int | None = None
 
 
 class Latency(msgspec.Struct, frozen=True):

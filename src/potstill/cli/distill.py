@@ -13,10 +13,14 @@ from potstill.cli.progress import shown_progress
 from potstill.cli.summary import summary_table
 from potstill.cli.training_options import (
     FILE,
+    STUDENT,
     budget_from,
+    budget_options,
     data_options,
     multiple_or_auto,
     recipe_from,
+    seconds_of,
+    student_column_options,
     student_from,
     teacher_options,
     teachers_from,
@@ -25,7 +29,7 @@ from potstill.cli.training_options import (
 if TYPE_CHECKING:
     from potstill.distillation import Result
 
-STUDENT, OUTPUT, RUN = "Student and budget", "Output", "Run"
+OUTPUT, RUN = "Output", "Run"
 
 
 @command(
@@ -40,18 +44,8 @@ STUDENT, OUTPUT, RUN = "Student and budget", "Output", "Run"
 @data_options
 @teacher_options
 @option("--student", metavar="NAME", section=STUDENT, help="gbdt or mlp; the best of them by default.")
-@option(
-    "--latency-ms",
-    type=float,
-    section=STUDENT,
-    help="One row's p99 at most, milliseconds [1, if no size is given].",
-)
-@option(
-    "--size-kb",
-    type=float,
-    section=STUDENT,
-    help="Size of the file at most, 1,000 bytes [1024, if no latency is given].",
-)
+@budget_options
+@student_column_options
 @option("--temperature", type=float, section=STUDENT, help="Of the distillation loss; searched by default.")
 @option(
     "--hard-label-weight",
@@ -81,6 +75,14 @@ STUDENT, OUTPUT, RUN = "Student and budget", "Output", "Run"
 @quiet_option()
 @option("--explain", is_flag=True, section=RUN, help="Print the columns, the task and the splits, and stop.")
 @option("--recipe", type=FILE, section=RUN, help="TOML file with settings; options given here come first.")
+@option(
+    "--time-limit",
+    metavar="DURATION",
+    callback=seconds_of,
+    section=RUN,
+    help="For the whole run: 90 or 90s, 3m, 1.5h. The teacher's answers are kept, so a second run has more "
+    "of it for the student.",
+)
 @option(
     "--device", type=click.Choice(["auto", "cpu", "cuda"]), section=RUN, help="Where networks train [auto]."
 )
@@ -121,7 +123,7 @@ def distill(train: Path, **chosen: Any) -> None:
             unlabeled=chosen["unlabeled"],
             teachers=teachers_from(chosen),
             student=student_from(chosen["student"]),
-            budget=budget_from(chosen["latency_ms"], chosen["size_kb"]),
+            budget=budget_from(chosen),
             seed=chosen["seed"],
             recipe=recipe,
             progress=progress,

@@ -23,6 +23,9 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
         Kinds of columns where the inferred one is wrong, e.g. ``{"zip": "categorical"}``.
     drop
         Columns that no student may see.
+    student_columns, without
+        Columns the student may see at most (empty: all), and columns it must not see; the teacher sees them
+        all the same.
     weight, group, time
         Names of the column of sample weights, of the groups that are never split, and of the time by which to
         split.
@@ -44,6 +47,8 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
         Synthetic rows for each real one; 0 for none; None decides by rows and validation.
     augmenter
         Name of the augmenter that makes them (see ``potstill parts``).
+    time_limit
+        Seconds the whole run may take, on this machine; None does not look at the clock.
     trust
         Allow teacher files that run code when opened (pickle, joblib, torch).
     cache
@@ -55,6 +60,8 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     task: TaskKind | None = None
     columns: dict[str, ColumnKind] = {}
     drop: tuple[str, ...] = ()
+    student_columns: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
     weight: str | None = None
     group: str | None = None
     time: str | None = None
@@ -67,6 +74,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     hard_label_weight: float | None = None
     synthetic: float | None = None
     augmenter: str = "neighbours"
+    time_limit: float | None = None
     trust: bool = False
     cache: str | bool | None = None
     device: str = "auto"
@@ -115,6 +123,7 @@ _RANGES = (
     ("valid_fraction", 0.01, 0.9),
     ("folds", 2, 50),
     ("teacher_time", 0.1, 1e7),
+    ("time_limit", 1.0, 1e7),
     ("temperature", 0.05, 100.0),
     ("hard_label_weight", 0.0, 1.0),
     ("synthetic", 0.0, 1000.0),
