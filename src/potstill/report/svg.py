@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
@@ -67,6 +67,14 @@ def marker_of(model: str) -> str:
     return "o" if model == "candidate" else contender(model).marker
 
 
+class Mark(NamedTuple):
+    """A mark of a chart that says something of its own when pointed at."""
+
+    told: str
+    leads: bool = False
+    """It is a link to the place on the page that has its name."""
+
+
 class Chart(NamedTuple):
     """A drawing: its heading and description for those who do not see it, and how to draw it on a figure."""
 
@@ -76,6 +84,8 @@ class Chart(NamedTuple):
     """Takes the figure and its width in pixels."""
     height: Callable[[int], int]
     """Height in pixels for a width in pixels."""
+    marks: Mapping[str, Mark] = {}
+    """What the marks drawn with the address ``#name`` say, by name."""
 
 
 def svg(chart: Chart, name: str, *, wide: int, narrow: int = 340) -> str:
@@ -108,12 +118,13 @@ def _one(chart: Chart, name: str, width: int, kind: str) -> str:
         written = io.StringIO()
         # Not savefig: it draws everything twice.
         canvas.print_svg(written, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
-    root = _plain(ElementTree.fromstring(written.getvalue()), name)
+    root = _plain(ElementTree.fromstring(written.getvalue()), name, chart.marks)
     root.attrib = {
         "class": f"chart {kind}".strip(),
         "viewBox": f"0 0 {width} {height}",
         "style": f"max-width:{width * 1.2:.0f}px",
-        "role": "img",
+        # The contents of an image are not read out; marks that lead somewhere have to be.
+        "role": "group" if any(mark.leads for mark in chart.marks.values()) else "img",
         "aria-labelledby": f"{name}-title {name}-desc",
     }
     for tag, text in (("desc", chart.description), ("title", chart.title)):
@@ -123,7 +134,7 @@ def _one(chart: Chart, name: str, width: int, kind: str) -> str:
     return ElementTree.tostring(root, encoding="unicode", short_empty_elements=True)
 
 
-def _plain(root: ElementTree.Element, name: str) -> ElementTree.Element:
+def _plain(root: ElementTree.Element, name: str, marks: Mapping[str, Mark]) -> ElementTree.Element:
     """The tree without namespaces, metadata and global styles, its ids prefixed, its colours variables."""
     for parent in list(root.iter()):
         for child in list(parent):
@@ -143,9 +154,23 @@ def _plain(root: ElementTree.Element, name: str) -> ElementTree.Element:
             if key != "id" or value in used
         }
         element.tail = None
-        if element.tag != "text":
+        if element.tag not in {"text", "title"}:
             element.text = None
+        if element.tag == "a":
+            _speak(element, element.attrib["href"].removeprefix(f"#{name}-"), marks)
     return root
+
+
+def _speak(element: ElementTree.Element, target: str, marks: Mapping[str, Mark]) -> None:
+    """Make a link of the drawing what its mark is: a link with a tooltip, or a group with one."""
+    mark = marks[target]
+    if mark.leads:
+        element.attrib = {"href": f"#{target}", "aria-label": mark.told}
+    else:
+        element.tag, element.attrib = "g", {"class": "mark-only"}
+    title = ElementTree.Element("title")
+    title.text = mark.told
+    element.insert(0, title)
 
 
 def _attribute(key: str, value: str, name: str) -> str:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from potstill.evaluation.cost import cost_of_million
 from potstill.report import words
 from potstill.report.contenders import contender, name_of
-from potstill.report.facts import ReportFacts
+from potstill.report.facts import ColumnFacts, ReportFacts
 from potstill.report.verdict import gap_words, interval_words
 
 MAX_SLICES = 40
@@ -20,13 +20,15 @@ class Cell(NamedTuple):
 
 
 class Line(NamedTuple):
-    """A row of a table; ``model`` gives it the model's mark, ``kind`` is its CSS class."""
+    """A row of a table; ``model`` gives it the model's mark, ``kind`` is its CSS class, ``point`` its number
+    among the points that can be picked."""
 
     name: str
     cells: Sequence[Cell]
     label: str = ""
     model: str = ""
     kind: str = ""
+    point: int | None = None
 
 
 class Table(NamedTuple):
@@ -156,22 +158,51 @@ def cost_table(facts: ReportFacts) -> Table | None:
 
 
 def candidate_table(facts: ReportFacts, metric: str) -> Table | None:
-    """The candidates, best validation loss first."""
+    """The candidates, best validation loss first, those on the Pareto front with their number."""
     lines = []
     for each in sorted(facts.candidates, key=lambda candidate: candidate.loss):
+        notes = ["in the artifact"] if each.chosen else []
+        notes += [] if each.fits_budget else ["over the budget"]
         cells = [
+            Cell(words.one_line(each.name, 60)),
             Cell(words.score(each.loss, metric)),
             Cell(words.micros(each.latency.p50 if each.latency else None)),
             Cell(words.micros(each.latency.p99 if each.latency else None)),
             Cell(words.size(each.size_bytes)),
-            Cell("chosen" if each.chosen else "Pareto" if each.pareto else ""),
+            Cell(", ".join(notes)),
         ]
         kind = "ships" if each.chosen else ""
-        lines.append(
-            Line(words.one_line(each.name, 60), cells, model="student" if each.chosen else "", kind=kind)
-        )
-    heads = ["", f"Validation {words.METRICS[metric]}", "p50, 1 row", "p99, 1 row", "Size", ""]
+        number = "" if each.number is None else f"{each.number}"
+        lines.append(Line(number, cells, kind=kind, point=each.number))
+    heads = [
+        "No.",
+        "Candidate",
+        f"Validation {words.METRICS[metric]}",
+        "p50, 1 row",
+        "p99, 1 row",
+        "Size",
+        "",
+    ]
     return Table("Candidates", heads, lines) if lines else None
+
+
+def columns_table(columns: Sequence[ColumnFacts], metric: str) -> Table | None:
+    """What each number of columns is worth, and which column came last."""
+    ordered = sorted(columns, key=lambda each: each.n_columns)
+    lines = []
+    for place, each in enumerate(ordered):
+        before = set(ordered[place - 1].names) if place else set()
+        added = ", ".join(words.one_line(name, 30) for name in each.names if name not in before)
+        interval = (
+            words.NONE
+            if each.low is None or each.high is None
+            else f"{words.score(each.low, metric)} to {words.score(each.high, metric)}"
+        )
+        cells = [Cell(added), Cell(words.score(each.loss, metric)), Cell(interval)]
+        cells.append(Cell("in the artifact" if each.chosen else ""))
+        lines.append(Line(f"{each.n_columns}", cells, kind="ships" if each.chosen else ""))
+    heads = ["Columns", "Added", f"Validation {words.METRICS[metric]}", "95\u00a0% interval", ""]
+    return Table("What each number of columns is worth", heads, lines) if lines else None
 
 
 def _best(metric: str, values: Sequence[float | None]) -> float | None:

@@ -65,6 +65,12 @@ def tick_micros(value: float) -> str:
     return f"{value / scale:g} {unit}"
 
 
+def tick_size(value: float) -> str:
+    """Bytes as an axis says them: ``10 kB``, ``2 MB``."""
+    unit, scale = ("GB", 1e9) if value >= 1e9 else ("MB", 1e6) if value >= 1e6 else ("kB", 1e3)
+    return f"{value / scale:g} {unit}"
+
+
 def size(value: float | None) -> str:
     """Bytes in units of 1,000: ``412 kB``, ``1.3 MB``."""
     if value is None:
