@@ -13,6 +13,7 @@ import pytest
 
 import potstill
 from potstill.cli import potstill as root
+from potstill.cli.command import typed_command
 from potstill.errors import UserError
 from potstill.types import Budget
 
@@ -115,6 +116,49 @@ def test_teachers_are_passed_on_as_they_are(asked: Any) -> None:
     assert (table.source, table.key) == ("soft.parquet", "id")
 
 
+class Stub:
+    """A result that notes what was asked of it."""
+
+    facts = None
+
+    def __init__(self) -> None:
+        self.asked: list[Any] = []
+
+    def pick(self, number: int) -> Any:
+        self.asked.append(("pick", number))
+        return self
+
+    def frontier(self, folder: Path, *, progress: Any) -> None:
+        self.asked.append(("frontier", folder))
+
+    def save(self, path: Path) -> None:
+        self.asked.append(("save", path))
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"artifact": "m.onnx"}
+
+
+def test_the_frontier_is_written_and_another_point_picked(
+    run: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    stub = Stub()
+    monkeypatch.setattr(potstill, "distill", lambda train, **given: stub, raising=False)
+    monkeypatch.chdir(tmp_path)
+    done = run("distill", "train.csv", "-t", "y", "-q", "--pick", "3", "--frontier", "points", "-o", "m.onnx")
+    assert (done.code, done.err) == (0, "")
+    assert stub.asked == [("frontier", Path("points")), ("pick", 3), ("save", Path("m.onnx"))]
+    assert run("distill", "train.csv", "-t", "y", "-q", "--pick", "0").code == 2
+
+
+def test_the_command_line_is_kept_as_it_was_typed() -> None:
+    for pick in (["--pick", "3"], ["--pick=3"], []):
+        typed = ["my train.csv", "-t", "y", *pick, "--column", "zip=categorical"]
+        with root.commands["distill"].make_context("distill", typed) as ctx:
+            assert typed_command(ctx, leaving_out="--pick") == (
+                "potstill distill 'my train.csv' -t y --column zip=categorical"
+            )
+
+
 WRONG = [
     ("--student forest", "There is no student called 'forest'; there are: gbdt, mlp."),
     ("--soft-targets-key id", "--soft-targets-key needs --soft-targets."),
@@ -126,6 +170,7 @@ WRONG = [
     ("--hard-label-weight 2", "The recipe wants hard_label_weight between 0 and 1, got 2."),
     ("--out no/m.onnx", "no/m.onnx cannot be written: the folder no does not exist."),
     ("--report no/m.html", "no/m.html cannot be written: the folder no does not exist."),
+    ("--frontier no/points", "no/points cannot be written: the folder no does not exist."),
     ("--recipe no.toml", "The recipe no.toml cannot be read: No such file or directory."),
 ]
 

@@ -241,15 +241,17 @@ def _measured_card(account: Card, facts: ReportFacts) -> Card:
 
 
 def _candidates(learnt: Learnt) -> tuple[CandidateFacts, ...]:
-    front = pareto(learnt.found.candidates)
+    numbers = {id(one): number for number, one in enumerate(pareto(learnt.found.candidates), start=1)}
     return tuple(
         CandidateFacts(
             name=describe_candidate(one),
             loss=one.assessment.loss,
             size_bytes=one.assessment.size_bytes,
             latency=one.assessment.latency_us,
-            pareto=any(one is other for other in front),
+            pareto=id(one) in numbers,
             chosen=one is learnt.found.student,
+            number=numbers.get(id(one)),
+            fits_budget=one.fits_budget,
         )
         for one in learnt.found.candidates
     )

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, final
 
 import msgspec
 
 from potstill.artifact import Card, Model, load
+from potstill.distillation.frontier import FrontierPoint, save_frontier
 from potstill.errors import UserError
 from potstill.export import write_whole
 from potstill.report import ReportFacts, save_report, verdict
 from potstill.report.contenders import in_order
 from potstill.training.search import Candidate, pareto
+from potstill.types import Progress
 
 ALWAYS = ("teacher", "best_member", "twin", "student")
 """Models with a key in `Result.to_dict` even where they were not measured."""
@@ -37,6 +39,8 @@ class Result:
         Number of rows in each part.
     seconds : dict
         Wall-clock seconds of each stage, and ``total``.
+    pareto : tuple of Candidate
+        Those of them that no other beats in loss, latency and size at once; `pick` ships another one.
     notes : tuple of str
         Sentences worth reading: rows left out, columns ignored, leaks.
     """
@@ -51,6 +55,7 @@ class Result:
         rows: Mapping[str, int],
         seconds: Mapping[str, float],
         notes: tuple[str, ...],
+        picker: Callable[[int], Result] | None = None,
     ) -> None:
         self.artifact = artifact
         self.card = card
@@ -59,12 +64,48 @@ class Result:
         self.rows = dict(rows)
         self.seconds = dict(seconds)
         self.notes = notes
+        self._picker = picker
         self._path: str | None = None
 
     @property
     def pareto(self) -> tuple[Candidate, ...]:
         """The candidates that no other beats in validation loss, latency and size at once."""
         return pareto(self.candidates)
+
+    def pick(self, number: int) -> Result:
+        """Another Pareto point, made ready to ship as the best one was.
+
+        It is fitted again with the held-out rows, calibrated, checked for parity and measured.
+
+        Parameters
+        ----------
+        number
+            Of the point in `pareto`, from 1: smallest validation loss first.
+
+        Raises
+        ------
+        UserError
+            There is no such point.
+        ParityFailed
+            Its exported file does not answer as the trained student does.
+        """
+        n_points = len(self.pareto)
+        if not 1 <= number <= n_points or self._picker is None:
+            raise UserError(
+                f"Wanted the number of a Pareto point, 1 to {n_points}, got {number}.",
+                hint="The report lists them; the smallest validation loss is number 1.",
+            )
+        return self._picker(number)
+
+    def frontier(self, folder: str | Path, *, progress: Progress | None = None) -> tuple[FrontierPoint, ...]:
+        """Write every Pareto point as an artifact; see `save_frontier`.
+
+        Raises
+        ------
+        UserError
+            The folder holds something else, or cannot be written to.
+        """
+        return save_frontier(self, folder, progress=progress)
 
     @property
     def model(self) -> Model:
