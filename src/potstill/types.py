@@ -430,6 +430,9 @@ class Progress(Protocol):
     def note(self, message: str) -> None:
         """One line worth reading now: a dropped column, a reused soft target."""
 
+    def candidate(self, tried: Tried) -> None:
+        """A student that the search has just fitted, exported and measured."""
+
 
 class Silent:
     """A `Progress` that says nothing."""
@@ -441,6 +444,9 @@ class Silent:
         return
 
     def note(self, message: str) -> None:  # noqa: ARG002
+        return
+
+    def candidate(self, tried: Tried) -> None:  # noqa: ARG002
         return
 
 
@@ -476,3 +482,29 @@ class Latency(msgspec.Struct, frozen=True):
 
     p50: float
     p99: float
+
+
+class Tried(msgspec.Struct, frozen=True):
+    """A candidate of the search, as its `Progress` is told of it.
+
+    Parameters
+    ----------
+    family, size
+        The student's name and where its dial stands.
+    told
+        What it learned from, in a few words: ``labels alone``.
+    loss
+        On the validation rows.
+    size_bytes, latency
+        Of its exported file.
+    fits_budget
+        It keeps the budget.
+    """
+
+    family: str
+    size: float
+    told: str
+    loss: float
+    size_bytes: int
+    latency: Latency
+    fits_budget: bool

@@ -60,6 +60,7 @@ class Made:
     path: Path
     rows: Path
     dataset: Dataset
+    student: Linear
     expected: Floats
 
 
@@ -97,7 +98,7 @@ def make(folder: Path, target: str, *, drop: tuple[str, ...] = ()) -> Made:
     card = Card(name="toy", task=dataset.task, schema=dataset.schema, calibration=calibration)
     path = folder / "toy.onnx"
     write_artifact(compose(encoder, student, calibration, task=dataset.task), card, dataset.rows, path)
-    return Made(path, rows, dataset, calibration.apply(student.logits(encoder.encode(dataset.rows))))
+    return Made(path, rows, dataset, student, calibration.apply(student.logits(encoder.encode(dataset.rows))))
 
 
 @pytest.fixture(scope="session")

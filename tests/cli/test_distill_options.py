@@ -13,6 +13,7 @@ import pytest
 
 import potstill
 from potstill.cli import potstill as root
+from potstill.cli.command import typed_command
 from potstill.errors import UserError
 from potstill.types import Budget
 
@@ -44,6 +45,27 @@ def test_defaults_leave_everything_to_the_library(asked: Any) -> None:
     assert given["seed"] == 0
     for name in ("test", "unlabeled", "teachers", "student", "budget"):
         assert given[name] is None, name
+
+
+@pytest.mark.parametrize(
+    ("typed", "seconds"),
+    [("90", 90.0), ("45s", 45.0), ("3m", 180.0), ("1.5h", 5400.0), ("1h30m", 5400.0), ("2M", 120.0)],
+)
+def test_durations(asked: Any, typed: str, seconds: float) -> None:
+    assert asked("--time-limit", typed)["recipe"].time_limit == seconds
+
+
+def test_limits_and_columns_of_the_student(asked: Any) -> None:
+    given = asked(
+        *shlex.split(
+            '--memory-mb 64 --opset 15 --max-columns 8 --student-columns a,b --student-columns "c, a"'
+        ),
+        *("--without", 'd,"e,f"'),
+    )
+    assert given["budget"] == Budget(latency_ms=1.0, size_kb=1024.0, memory_mb=64.0, opset=15, max_columns=8)
+    assert given["recipe"].student_columns == ("a", "b", "c")
+    assert given["recipe"].without == ("d", "e,f")
+    assert asked("--max-columns", "3", "--size-kb", "9")["budget"] == Budget(size_kb=9.0, max_columns=3)
 
 
 def test_options_reach_the_recipe(asked: Any) -> None:
@@ -99,15 +121,61 @@ def test_teachers_are_passed_on_as_they_are(asked: Any) -> None:
     assert (table.source, table.key) == ("soft.parquet", "id")
 
 
+class Stub:
+    """A result that notes what was asked of it."""
+
+    facts = None
+
+    def __init__(self) -> None:
+        self.asked: list[Any] = []
+
+    def pick(self, number: int) -> Any:
+        self.asked.append(("pick", number))
+        return self
+
+    def frontier(self, folder: Path, *, progress: Any) -> None:
+        self.asked.append(("frontier", folder))
+
+    def save(self, path: Path) -> None:
+        self.asked.append(("save", path))
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"artifact": "m.onnx"}
+
+
+def test_the_frontier_is_written_and_another_point_picked(
+    run: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    stub = Stub()
+    monkeypatch.setattr(potstill, "distill", lambda train, **given: stub, raising=False)
+    monkeypatch.chdir(tmp_path)
+    done = run("distill", "train.csv", "-t", "y", "-q", "--pick", "3", "--frontier", "points", "-o", "m.onnx")
+    assert (done.code, done.err) == (0, "")
+    assert stub.asked == [("frontier", Path("points")), ("pick", 3), ("save", Path("m.onnx"))]
+    assert run("distill", "train.csv", "-t", "y", "-q", "--pick", "0").code == 2
+
+
+def test_the_command_line_is_kept_as_it_was_typed() -> None:
+    for pick in (["--pick", "3"], ["--pick=3"], []):
+        typed = ["my train.csv", "-t", "y", *pick, "--column", "zip=categorical"]
+        with root.commands["distill"].make_context("distill", typed) as ctx:
+            assert typed_command(ctx, leaving_out="--pick") == (
+                "potstill distill 'my train.csv' -t y --column zip=categorical"
+            )
+
+
 WRONG = [
     ("--student forest", "There is no student called 'forest'; there are: gbdt, mlp."),
     ("--soft-targets-key id", "--soft-targets-key needs --soft-targets."),
     ("--soft-targets s.csv --teacher t.onnx", "Wanted either --teacher or --soft-targets, got both."),
     ("--cache c --no-cache", "--cache and --no-cache contradict each other."),
     ("--latency-ms 0", "Wanted --latency-ms above 0, got 0."),
+    ("--max-columns 0", "Wanted --max-columns above 0, got 0."),
+    ("--time-limit 0.5s", "The recipe wants time_limit between 1 and 1e+07, got 0.5."),
     ("--hard-label-weight 2", "The recipe wants hard_label_weight between 0 and 1, got 2."),
     ("--out no/m.onnx", "no/m.onnx cannot be written: the folder no does not exist."),
     ("--report no/m.html", "no/m.html cannot be written: the folder no does not exist."),
+    ("--frontier no/points", "no/points cannot be written: the folder no does not exist."),
     ("--recipe no.toml", "The recipe no.toml cannot be read: No such file or directory."),
 ]
 
@@ -141,6 +209,10 @@ def test_malformed_values_are_refused_by_the_parser(run: Any) -> None:
     assert "wanted NAME=KIND with KIND one of numeric, boolean, categorical, date, got 'zip=text'" in done.err
     done = run("distill", "train.csv", "-t", "y", "--synthetic", "many")
     assert "wanted a number or auto, got 'many'" in done.err
+    done = run("distill", "train.csv", "-t", "y", "--time-limit", "3 weeks")
+    assert "wanted a duration such as 90, 45s, 3m, 2h or 1h30m, got '3 weeks'" in done.err
+    done = run("distill", "train.csv", "-t", "y", "--without", "a,,b")
+    assert "wanted names of columns, got 'a,,b'" in done.err
     done = run("distill", "train.csv", "-t", "y", "--seed", "-1")
     assert done.code == 2
     assert "Invalid value for '--seed': -1 is not in the range 0<=x<=4294967295" in done.err

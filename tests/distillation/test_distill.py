@@ -43,6 +43,9 @@ class Told:
     def note(self, message: str) -> None:
         self.notes.append(message)
 
+    def candidate(self, tried: Tried) -> None:
+        return
+
 
 def cancer() -> tuple[pd.DataFrame, pd.Series]:
     X, y = load_breast_cancer(return_X_y=True, as_frame=True)

@@ -7,8 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from potstill.evaluation import bootstrap_gap, difference_interval, gap_recovered, gaps_recovered
-from potstill.evaluation.metrics import accuracy, log_loss, r2, rmse
+from potstill.evaluation import (
+    Interval,
+    advantages,
+    bootstrap_gap,
+    difference_interval,
+    gap_recovered,
+    gaps_recovered,
+)
+from potstill.evaluation.metrics import accuracy, log_loss, log_losses, r2, rmse
 from potstill.evaluation.recovery import EXACT_UNITS, resampled_means
 
 
@@ -163,3 +170,33 @@ def test_wrong_answers_as_many_as_the_twins_never_make_astronomical_ratios():
     assert found.edge_is_noise
     assert abs(found.low) < 1e3
     assert abs(found.high) < 1e3
+
+
+def test_advantages_are_those_of_the_pairs_and_positive_when_better():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, size=400)
+    outputs = {}
+    for model, strength in (("a", 1.0), ("b", 2.0), ("c", 2.0)):
+        logits = rng.normal(size=(400, 3))
+        logits[np.arange(400), labels] += strength
+        probs = np.exp(logits)
+        outputs[model] = probs / probs.sum(axis=1, keepdims=True)
+    found = advantages(outputs, labels, of="b", classification=True, n=400, seed=1)
+    assert list(found) == ["a", "c"]
+    losses = {model: log_losses(probs, labels) for model, probs in outputs.items()}
+    alone = difference_interval(losses["a"], losses["b"], n=400, seed=1)
+    over = found["a"]["log_loss"]
+    assert over.value == pytest.approx(alone.value)
+    assert (over.low, over.high) == pytest.approx((alone.low, alone.high), abs=0.02)
+    assert over.low > 0.0
+    assert found["c"]["log_loss"].contains_zero
+    hits = {model: (probs.argmax(axis=1) == labels).mean() for model, probs in outputs.items()}
+    assert found["a"]["accuracy"].value == pytest.approx(hits["b"] - hits["a"])
+
+
+def test_advantages_of_values_are_in_rmse():
+    truth = np.arange(100.0)
+    outputs = {"good": truth[:, None] + 1.0, "bad": truth - 3.0}
+    assert advantages(outputs, truth, of="good", classification=False, n=50) == {
+        "bad": {"rmse": Interval(2.0, 2.0, 2.0)}
+    }

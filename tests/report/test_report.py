@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 from html.parser import HTMLParser
 
@@ -17,6 +19,7 @@ from potstill.errors import UserError
 from potstill.evaluation import Interval, Recovered, gather
 from potstill.report import (
     CandidateFacts,
+    ColumnFacts,
     ModelFacts,
     ReportFacts,
     load_facts,
@@ -26,7 +29,7 @@ from potstill.report import (
     summary_rows,
     verdict,
 )
-from potstill.types import Latency, Task
+from potstill.types import Budget, Latency, Task
 
 VOID = {"meta", "br", "img", "input", "link", "hr"}
 HOSTILE = "<script>alert('x')</script> & $x_1$ \"q\"\n\x07"
@@ -78,8 +81,12 @@ def extras(task, score):
         "student": ModelFacts("tree", 5_000, Latency(14.0, 31.0), 400_000.0, 2.4e-6),
     }
     candidates = (
-        CandidateFacts("tree ×1", 0.3, 5_000, Latency(14.0, 31.0), pareto=True, chosen=True, score=score),
-        CandidateFacts("tree ×0.5", 0.4, 3_000, Latency(11.0, 25.0), pareto=True, score=score - 0.05),
+        CandidateFacts(
+            "tree ×1", 0.3, 5_000, Latency(14.0, 31.0), pareto=True, chosen=True, score=score, number=1
+        ),
+        CandidateFacts(
+            "tree ×0.5", 0.4, 3_000, Latency(11.0, 25.0), pareto=True, score=score - 0.05, number=2
+        ),
         CandidateFacts("never exported", 0.5),
     )
     return {
@@ -217,7 +224,12 @@ def test_the_page_loads_nothing(binary_html, regression_html):
     for html in (binary_html, regression_html):
         page = Page(html)
         assert "http" not in re.sub(r"http-equiv", "", html)
-        assert not {"script", "link", "img", "iframe", "image"} & set(page.tags)
+        assert not {"link", "img", "iframe", "image"} & set(page.tags)
+        assert page.tags.count("script") == 1
+        script = html[html.index("<script>") + 8 : html.index("</script>")]
+        digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+        assert f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'" in html
+        assert not {"fetch", "XMLHttpRequest", "import", "innerHTML"} & set(re.findall(r"\w+", script))
         for name, value in page.attributes:
             assert not name.startswith("on")
             if name in {"src", "href", "xlink:href"}:
@@ -261,7 +273,9 @@ def test_hostile_names_are_text(binary):
         task,
         gather(outputs, labels, task, columns=columns, n_resamples=50),
         models={"student": ModelFacts(HOSTILE, 10, Latency(1.0, 2.0))},
-        candidates=tuple(CandidateFacts(HOSTILE, 0.1, 1, Latency(1.0, 1.0), True, True) for _ in range(2)),
+        candidates=tuple(
+            CandidateFacts(HOSTILE, 0.1, 1, Latency(1.0, 1.0), True, True, None, i) for i in (1, 2)
+        ),
         rows={HOSTILE: 1},
         soft_targets={HOSTILE: HOSTILE},
         seconds={HOSTILE: 1.0},
@@ -270,7 +284,7 @@ def test_hostile_names_are_text(binary):
     )
     html = render(facts)
     page = Page(html)
-    assert "script" not in page.tags
+    assert page.tags.count("script") == 1
     assert "b" in page.tags
     assert html.count("<style>") == html.count("</style>") == 1
     assert "<script>alert('x')</script> & $x_1$" in page.text
@@ -402,6 +416,106 @@ def test_no_ratio_where_the_edge_is_noise(binary):
     assert "500\u00a0%" not in page.text
     assert "no gap" in page.text
     assert summary_rows(facts)[-1].gap_recovered == "no gap: the teacher's edge is within noise"
+
+
+def with_more_contenders(facts):
+    """The same facts with three more models: two that are listed and one that is not."""
+    own = facts.evidence.scores["twin"]
+    over = {"log_loss": Interval(0.0123, -0.0040, 0.0210), "accuracy": Interval(0.01, 0.001, 0.02)}
+    more = ("zebra_model", "twin_smoothed", "twin_raw")
+    evidence = msgspec.structs.replace(
+        facts.evidence,
+        scores={**facts.evidence.scores, **dict.fromkeys(more, own)},
+        advantages={"twin": over, **dict.fromkeys(more, over)},
+    )
+    models = {**facts.models, **dict.fromkeys(more, ModelFacts("a tree"))}
+    return msgspec.structs.replace(facts, evidence=evidence, models=models)
+
+
+def test_more_contenders_appear_where_they_were_measured(binary):
+    page = Page(render(with_more_contenders(with_gap(bare(binary)))))
+    names = ["Teacher", "Best member", "Twin, uncalibrated", "Twin, smoothed labels", "Hard-label twin"]
+    rows = summary_rows(with_more_contenders(binary))
+    assert [row.model for row in rows] == [*names, "Zebra model", "Student"]
+    assert page.text.count("Zebra model") == 2
+    assert "0.0123 (−0.0040 to 0.0210)" in page.text
+    assert "Twin, uncalibrated" not in Page(render(binary)).text
+    assert ("style", "fill:var(--twin-smoothed)") in page.attributes
+    assert ("style", "fill:var(--other)") in page.attributes
+
+
+def test_the_verdict_says_when_smoothed_labels_do_as_much(binary):
+    facts = with_more_contenders(with_gap(bare(binary)))
+    assert verdict(facts).endswith(
+        " Smoothed labels without a teacher may do as much: the interval of the student's gain over that "
+        "twin, −0.0040 to +0.0210, contains 0."
+    )
+
+
+def searched(facts, **more):
+    """The same facts with a search of five candidates."""
+    candidates = (
+        CandidateFacts(
+            "big", 0.20, 2_000_000, Latency(90.0, 130.0), pareto=True, number=1, fits_budget=False
+        ),
+        CandidateFacts("middle", 0.25, 400_000, Latency(30.0, 50.0), pareto=True, chosen=True, number=2),
+        CandidateFacts("small", 0.35, 9_000, Latency(10.0, 20.0), pareto=True, number=3),
+        CandidateFacts("poor", 0.45, 500_000, Latency(40.0, 60.0)),
+        CandidateFacts("never exported", 0.5),
+    )
+    return msgspec.structs.replace(facts, candidates=candidates, **more)
+
+
+def test_points_of_the_front_lead_to_their_line_and_the_command_that_ships_them(binary):
+    facts = searched(
+        bare(binary),
+        budget=Budget(latency_ms=0.1, size_kb=1000),
+        validation_losses={"teacher": 0.18},
+        command="potstill distill a.csv -t y",
+        frontier="points",
+    )
+    html = render(facts)
+    page = Page(html)
+    assert [each for each in page.ids if re.fullmatch(r"point-\d", each)] == ["point-1", "point-2", "point-3"]
+    for chart in ("candidates-0-wide", "candidates-0-narrow", "candidates-1-wide", "candidates-1-narrow"):
+        drawn = html[html.index(f'aria-labelledby="{chart}-title') :]
+        drawn = drawn[: drawn.index("</svg>")]
+        assert re.findall(r'href="(#point-\d)"', drawn) == ["#point-3", "#point-2", "#point-1"]
+        assert "<title>poor, log-loss 0.4500, 500 kB, 40.0 µs (p99 60.0 µs)</title>" in drawn
+        assert drawn.count("never exported") == 0
+    assert ("role", "group") in page.attributes
+    said = "1: big, log-loss 0.2000, 2.00 MB, 90.0 µs (p99 130 µs), over the budget"
+    assert page.attributes.count(("aria-label", said)) == 4
+    assert "budget: p99 up to 100 µs" in page.text
+    assert "run potstill distill a.csv -t y --pick N with its number for N" in page.text
+    assert "or copy points/N.onnx" in page.text
+    assert ("data-command", "potstill distill a.csv -t y --pick N") in page.attributes
+
+
+def test_without_points_there_is_nothing_to_pick(binary):
+    page = Page(render(bare(binary)))
+    assert "script" not in page.tags
+    assert "--pick" not in page.text
+
+
+def test_the_number_of_columns_is_shown_where_it_was_measured(binary):
+    columns = (
+        ColumnFacts(("age",), 0.4, 0.38, 0.42),
+        ColumnFacts(("age", "bmi"), 0.3, 0.28, 0.32, chosen=True),
+        ColumnFacts(("age", "bmi", "bp", "s1"), 0.29),
+    )
+    page = Page(render(msgspec.structs.replace(bare(binary), columns=columns)))
+    assert "columns" in page.ids
+    assert "Columns and loss: 1: 0.4000; 2: 0.3000; 4: 0.2900." in page.text
+    assert "4 bp, s1 0.2900 –" in page.text
+    assert "columns" not in Page(render(bare(binary))).ids
+
+
+def test_losses_below_zero_and_a_single_latency_are_drawn(binary):
+    facts = searched(bare(binary), validation_losses={"teacher": -0.5})
+    same = tuple(msgspec.structs.replace(each, latency=Latency(10.0, 10.0)) for each in facts.candidates)
+    page = Page(render(msgspec.structs.replace(facts, candidates=same)))
+    assert page.tags.count("svg") >= 4
 
 
 def test_summary_rows_are_written_cells(binary, regression):

@@ -17,7 +17,7 @@ from potstill.types import Latency, Schema, Task
 
 FORMAT_VERSION = 1
 MAX_CARD_BYTES = 4_000_000
-Contender = Literal["teacher", "best_member", "twin", "twin_smoothed", "twin_uncalibrated", "student"]
+Contender = Literal["teacher", "best_member", "twin_raw", "twin_smoothed", "twin", "student"]
 
 
 class Lineage(msgspec.Struct, frozen=True):
@@ -77,7 +77,7 @@ class Measured(msgspec.Struct, frozen=True):
     n_rows
         How many.
     metrics
-        Contender (``teacher``, ``best_member``, ``twin``, ``student``) to metric to figure; None: undefined.
+        Contender to metric to figure; None: undefined.
     gap_recovered
         Metric to the share of the gap between twin and teacher that the student recovers.
     """

@@ -42,7 +42,9 @@ class _Malformed(ValueError):
 
 
 @dataclass(frozen=True)
-class _Record:
+class Record:
+    """One record of a message: its field number, and where it, its payload and its end are."""
+
     field: int
     start: int
     payload: int
@@ -81,11 +83,11 @@ def open_envelope(data: bytes, *, source: str) -> Envelope:
         When the bytes are no ONNX model, carry no card, or do not match their hash.
     """
     try:
-        records = list(_records(data))
-        entries = [(_entry(data, record), record) for record in records if record.field == _METADATA_FIELD]
+        found = list(records(data))
+        entries = [(_entry(data, record), record) for record in found if record.field == _METADATA_FIELD]
     except (_Malformed, UnicodeDecodeError):
         raise _not_onnx(source, data) from None
-    if not {_IR_VERSION_FIELD, _GRAPH_FIELD} <= {record.field for record in records}:
+    if not {_IR_VERSION_FIELD, _GRAPH_FIELD} <= {record.field for record in found}:
         raise _not_onnx(source, data)
     metadata = {key: value for (key, value), _ in entries}
     if not {CARD_KEY, PROBES_KEY, HASH_KEY} <= metadata.keys():
@@ -125,7 +127,7 @@ def graph_hash(data: bytes) -> str:
     """SHA-256, hex digits, of a serialised model without its metadata records."""
     digest = hashlib.sha256()
     view = memoryview(data)
-    for record in _records(data):
+    for record in records(data):
         if record.field != _METADATA_FIELD:
             digest.update(view[record.start : record.end])
     return digest.hexdigest()
@@ -134,7 +136,7 @@ def graph_hash(data: bytes) -> str:
 def with_metadata(model: bytes, metadata: Mapping[str, str]) -> bytes:
     """The serialised model with ``metadata`` in place of what it had, and the hash over all of it."""
     kept = b"".join(
-        model[record.start : record.end] for record in _records(model) if record.field != _METADATA_FIELD
+        model[record.start : record.end] for record in records(model) if record.field != _METADATA_FIELD
     )
     entries = b"".join(_encoded(key, value) for key, value in metadata.items())
     blanked = kept + entries + _encoded(HASH_KEY, _BLANK_HASH)
@@ -158,15 +160,16 @@ def _not_onnx(source: str, data: bytes) -> ArtifactError:
     )
 
 
-def _records(data: bytes) -> Iterator[_Record]:
+def records(data: bytes) -> Iterator[Record]:
+    """The records of a message, in order; a nested message is the payload of one."""
     position = 0
     while position < len(data):
-        key, payload = _varint(data, position)
+        key, payload = varint(data, position)
         wire = key & 7
         if wire == _VARINT:
-            _, end = _varint(data, payload)
+            _, end = varint(data, payload)
         elif wire == _BYTES:
-            length, payload = _varint(data, payload)
+            length, payload = varint(data, payload)
             end = payload + length
         elif wire in (_FIXED64, _FIXED32):
             end = payload + (8 if wire == _FIXED64 else 4)
@@ -174,17 +177,18 @@ def _records(data: bytes) -> Iterator[_Record]:
             raise _Malformed
         if end > len(data) or key >> 3 == 0:
             raise _Malformed
-        yield _Record(key >> 3, position, payload, end)
+        yield Record(key >> 3, position, payload, end)
         position = end
 
 
-def _entry(data: bytes, record: _Record) -> tuple[str, str]:
+def _entry(data: bytes, record: Record) -> tuple[str, str]:
     body = data[record.payload : record.end]
-    texts = {part.field: body[part.payload : part.end].decode() for part in _records(body)}
+    texts = {part.field: body[part.payload : part.end].decode() for part in records(body)}
     return texts.get(1, ""), texts.get(2, "")
 
 
-def _varint(data: bytes, position: int) -> tuple[int, int]:
+def varint(data: bytes, position: int) -> tuple[int, int]:
+    """The number at ``position``, and where it ends."""
     value = 0
     for shift in range(0, 70, 7):
         if position >= len(data):

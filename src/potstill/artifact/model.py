@@ -162,6 +162,12 @@ class Model:
         """The ONNX Runtime session itself, for those who feed it their own arrays."""
         return self._session
 
+    @property
+    def probe_rows(self) -> list[dict[str, Any]]:
+        """The raw rows the artifact carries, as `predict_one` takes them."""
+        columns = self._decoded_probes().rows
+        return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+
     def predict_proba(self, rows: Any) -> Floats:
         """Probabilities of the classes.
 
@@ -238,10 +244,7 @@ class Model:
         ArtifactError
             When an answer differs from the recorded one by more than rounding explains.
         """
-        try:
-            probes = msgspec.json.decode(self._probes, type=Probes)
-        except msgspec.MsgspecError as error:
-            raise ArtifactError(f"The probe rows in {self._source} cannot be read: {error}.") from None
+        probes = self._decoded_probes()
         expected = as_array(probes.outputs)
         answered = self.outputs(feeds(probes.rows, self.schema))
         difference = np.abs(answered - expected)
@@ -253,6 +256,12 @@ class Model:
                 hint=f"Report this with your processor and ONNX Runtime's version, {_runtime_version()}.",
             )
         return Verification(n_rows=len(expected), max_difference=float(difference.max(initial=0.0)))
+
+    def _decoded_probes(self) -> Probes:
+        try:
+            return msgspec.json.decode(self._probes, type=Probes)
+        except msgspec.MsgspecError as error:
+            raise ArtifactError(f"The probe rows in {self._source} cannot be read: {error}.") from None
 
     def outputs(self, inputs: Feeds) -> Floats:
         """``(n, K)`` probabilities, or ``(n, 1)`` values, for inputs already converted by `feeds`."""

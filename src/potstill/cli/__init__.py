@@ -1,7 +1,7 @@
 """The command line: one file a command, listed in `COMMANDS`.
 
 Data goes to stdout, progress and messages to stderr. Nothing heavy is imported before a command runs, and
-`predict`, `inspect` and `verify` never import the training half at all.
+`predict`, `compare`, `inspect` and `verify` never import the training half at all.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import click
 from potstill import __version__
 from potstill.cli.collect import collect
 from potstill.cli.command import examples
+from potstill.cli.compare import compare
 from potstill.cli.demo import demo
 from potstill.cli.distill import distill
 from potstill.cli.evaluate import evaluate
@@ -32,6 +33,7 @@ COMMANDS: tuple[click.Command, ...] = (
     collect,
     predict,
     evaluate,
+    compare,
     inspect,
     verify,
     report,

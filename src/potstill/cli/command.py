@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -9,6 +10,7 @@ import click
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 OTHER = "Options"
+_TYPED = "potstill.typed"
 
 
 class SectionedOption(click.Option):
@@ -22,12 +24,30 @@ class SectionedOption(click.Option):
 class SectionedCommand(click.Command):
     """A click command whose help groups the options under headings, in order of first appearance."""
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta[_TYPED] = tuple(args)
+        return super().parse_args(ctx, args)
+
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         for heading, options in sections(self, ctx).items():
             records = [record for option in options if (record := option.get_help_record(ctx))]
             if records:
                 with formatter.section(heading):
                     formatter.write_dl(records)
+
+
+def typed_command(ctx: click.Context, *, leaving_out: str = "") -> str:
+    """The command line as it was typed, quoted for a shell, without ``leaving_out`` and its value."""
+    kept: list[str] = []
+    skip = False
+    for argument in ctx.meta.get(_TYPED, ()):
+        if skip or (leaving_out and argument.startswith(f"{leaving_out}=")):
+            skip = False
+        elif leaving_out and argument == leaving_out:
+            skip = True
+        else:
+            kept.append(argument)
+    return shlex.join(["potstill", str(ctx.info_name), *kept])
 
 
 def sections(command: click.Command, ctx: click.Context) -> dict[str, list[click.Parameter]]:

@@ -6,17 +6,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+import msgspec
 
-from potstill.cli.command import command, examples, json_option, option, quiet_option
+from potstill.cli.command import command, examples, json_option, option, quiet_option, typed_command
 from potstill.cli.output import check_folder, emit_json, emit_table
 from potstill.cli.progress import shown_progress
 from potstill.cli.summary import summary_table
 from potstill.cli.training_options import (
     FILE,
+    STUDENT,
     budget_from,
+    budget_options,
     data_options,
     multiple_or_auto,
     recipe_from,
+    seconds_of,
+    student_column_options,
     student_from,
     teacher_options,
     teachers_from,
@@ -25,7 +30,7 @@ from potstill.cli.training_options import (
 if TYPE_CHECKING:
     from potstill.distillation import Result
 
-STUDENT, OUTPUT, RUN = "Student and budget", "Output", "Run"
+OUTPUT, RUN = "Output", "Run"
 
 
 @command(
@@ -33,31 +38,15 @@ STUDENT, OUTPUT, RUN = "Student and budget", "Output", "Run"
         "potstill distill train.csv --target income --out income.onnx --report income.html",
         "potstill distill visits.parquet --target relapse --group patient_id --latency-ms 0.1 --json",
         "potstill distill train.csv --target y --teacher forest.skops --teacher booster.txt -o m.onnx",
-        "potstill distill train.csv --target y --explain",
+        "potstill distill train.csv --target y --frontier points/ && potstill compare points/*.onnx",
     )
 )
 @click.argument("train", type=FILE)
 @data_options
 @teacher_options
 @option("--student", metavar="NAME", section=STUDENT, help="gbdt or mlp; the best of them by default.")
-@option(
-    "--latency-ms",
-    type=float,
-    section=STUDENT,
-    help="One row's p99 at most, milliseconds [1, if no size is given].",
-)
-@option(
-    "--size-kb",
-    type=float,
-    section=STUDENT,
-    help="Size of the file at most, 1,000 bytes [1024, if no latency is given].",
-)
-@option(
-    "--opset",
-    type=int,
-    section=STUDENT,
-    help="Highest ONNX operator set its runtime reads: 21 for ONNX Runtime 1.21 and later, 17 for older.",
-)
+@budget_options
+@student_column_options
 @option("--temperature", type=float, section=STUDENT, help="Of the distillation loss; searched by default.")
 @option(
     "--hard-label-weight",
@@ -83,10 +72,33 @@ STUDENT, OUTPUT, RUN = "Student and budget", "Output", "Run"
 @option(
     "--facts", type=FILE, section=OUTPUT, help="All measurements as JSON; `potstill report` renders them."
 )
+@option(
+    "--pick",
+    metavar="N",
+    type=click.IntRange(min=1),
+    section=OUTPUT,
+    help="Ship Pareto point N of the report instead of the best one within the budget.",
+)
+@option(
+    "--frontier",
+    type=click.Path(path_type=Path, file_okay=False),
+    section=OUTPUT,
+    help="Folder for all Pareto points, as 1.onnx, 2.onnx, … and frontier.json; `potstill compare` puts them "
+    "side by side.",
+)
 @json_option()
 @quiet_option()
+@option("--verbose", "-v", is_flag=True, help="A line on stderr for each candidate of the search.")
 @option("--explain", is_flag=True, section=RUN, help="Print the columns, the task and the splits, and stop.")
 @option("--recipe", type=FILE, section=RUN, help="TOML file with settings; options given here come first.")
+@option(
+    "--time-limit",
+    metavar="DURATION",
+    callback=seconds_of,
+    section=RUN,
+    help="For the whole run: 90 or 90s, 3m, 1.5h. The teacher's answers are kept, so a second run has more "
+    "of it for the student.",
+)
 @option(
     "--device", type=click.Choice(["auto", "cpu", "cuda"]), section=RUN, help="Where networks train [auto]."
 )
@@ -110,6 +122,11 @@ def distill(train: Path, **chosen: Any) -> None:
     out = chosen["out"] or Path(train.with_suffix(".onnx").name)
     for path in (out, chosen["report"], chosen["facts"]):
         check_folder(path)
+    if chosen["frontier"] is not None:
+        from potstill.distillation.frontier import LISTING, check_frontier_folder
+
+        folder = check_frontier_folder(chosen["frontier"])
+        check_folder(folder / LISTING if folder.is_dir() else folder)
     if chosen["explain"]:
         from potstill.cli.explain import explain
 
@@ -117,7 +134,9 @@ def distill(train: Path, **chosen: Any) -> None:
             train, recipe=recipe, **{name: chosen[name] for name in ("target", "test", "seed", "as_json")}
         )
         return
-    with shown_progress(quiet=chosen["quiet"]) as progress:
+    with shown_progress(
+        quiet=chosen["quiet"], verbose=chosen["verbose"], time_limit_s=recipe.time_limit
+    ) as progress:
         import potstill
 
         result = potstill.distill(
@@ -127,13 +146,27 @@ def distill(train: Path, **chosen: Any) -> None:
             unlabeled=chosen["unlabeled"],
             teachers=teachers_from(chosen),
             student=student_from(chosen["student"]),
-            budget=budget_from(chosen["latency_ms"], chosen["size_kb"], opset=chosen["opset"]),
+            budget=budget_from(chosen),
             seed=chosen["seed"],
             recipe=recipe,
             progress=progress,
         )
+        if chosen["frontier"] is not None:
+            result.frontier(chosen["frontier"], progress=progress)
+        if chosen["pick"] is not None:
+            progress.start(f"fitting and measuring Pareto point {chosen['pick']}")
+            result = result.pick(chosen["pick"])
+        say_command(result, frontier=chosen["frontier"])
         write(result, out=out, report=chosen["report"], facts=chosen["facts"])
     show(result, report=chosen["report"], as_json=chosen["as_json"])
+
+
+def say_command(result: Result, *, frontier: Path | None) -> None:
+    """Tell the report how this run was started, so that it can say how to pick another point."""
+    if result.facts is not None:
+        typed = typed_command(click.get_current_context(), leaving_out="--pick")
+        folder = None if frontier is None else str(frontier)
+        result.facts = msgspec.structs.replace(result.facts, command=typed, frontier=folder)
 
 
 def write(result: Result, *, out: Path, report: Path | None, facts: Path | None) -> None:

@@ -11,8 +11,6 @@ import click
 from potstill.cli.command import command, examples, json_option
 from potstill.cli.output import emit_json, emit_table, table
 
-_MODELS = ("teacher", "best_member", "twin", "student")
-
 
 @command(epilog=examples("potstill inspect income.onnx", "potstill inspect income.onnx --json"))
 @click.argument("model", type=click.Path(path_type=Path))
@@ -66,9 +64,10 @@ def _facts(file: Mapping[str, Any], card: Mapping[str, Any]) -> list[tuple[str, 
 
 def _measured(card: Mapping[str, Any]) -> Any:
     from potstill.report import words
+    from potstill.report.contenders import in_order, name_of
 
     measured, volatile = card["measured"], card["volatile"]
-    models = [name for name in _MODELS if name in measured["metrics"]]
+    models = in_order(measured["metrics"])
     metrics = dict.fromkeys(metric for name in models for metric in measured["metrics"][name])
     rows = [
         (
@@ -82,4 +81,4 @@ def _measured(card: Mapping[str, Any]) -> Any:
     rows.append(("one row, median", *map(words.micros, latency)))
     rows.append(("size", *map(words.size, sizes)))
     title = f"Measured on {measured['n_rows']:,} {measured['rows'] or 'rows'}"
-    return table(title, ("", *(words.NAMES[name] for name in models)), rows)
+    return table(title, ("", *(name_of(name) for name in models)), rows)

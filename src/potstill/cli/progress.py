@@ -4,59 +4,63 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
+
+from potstill.cli.search_view import SearchView, line
+from potstill.cli.words import shortened, spoken
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
 
-    from potstill.types import Progress
+    from potstill.types import Progress, Tried
 
 _SECONDS_BETWEEN_LINES = 10.0
-_LONGEST_NOTE = 40
-"""Lines of a note; a table of hundreds of columns is cut in the middle."""
 
 
 @contextmanager
-def shown_progress(*, quiet: bool = False, stream: TextIO | None = None) -> Iterator[Progress]:
-    """The `Progress` that fits stderr, drawn until the block ends."""
+def shown_progress(
+    *,
+    quiet: bool = False,
+    verbose: bool = False,
+    time_limit_s: float | None = None,
+    stream: TextIO | None = None,
+) -> Iterator[Progress]:
+    """The `Progress` that fits stderr, drawn until the block ends.
+
+    Parameters
+    ----------
+    quiet, verbose
+        Say nothing; say a line for each candidate of the search.
+    time_limit_s
+        Of the whole run, shown beside the time used.
+    """
     stream = stream or sys.stderr
     if quiet:
         from potstill.types import Silent
 
         yield Silent()
     elif stream.isatty():
-        with _bars() as bars:
-            drawn = Bars(bars)
+        view = SearchView(time_limit_s)
+        with _bars(view) as bars:
+            drawn = Bars(bars, view, verbose=verbose)
             yield drawn
             drawn.finish()
     else:
-        lines = Lines(stream)
+        lines = Lines(stream, verbose=verbose)
         yield lines
         lines.finish()
-
-
-def spoken(seconds: float) -> str:
-    """A duration as a person says it: ``8 s``, ``2 min 05 s``."""
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
-
-
-def shortened(message: str) -> str:
-    """``message`` with the middle of its lines left out where there are very many."""
-    lines = message.splitlines()
-    half = _LONGEST_NOTE // 2
-    if len(lines) <= _LONGEST_NOTE:
-        return message
-    return "\n".join([*lines[:half], f"  … {len(lines) - 2 * half:,} more lines …", *lines[-half:]])
 
 
 class Lines:
     """Plain lines: one when a stage starts, one when it ends, one now and then in between."""
 
-    def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, stream: TextIO, clock: Callable[[], float] = time.monotonic, *, verbose: bool = False
+    ) -> None:
         self._stream = stream
+        self._verbose = verbose
         self._clock = clock
         self._stage = ""
         self._total: int | None = None
@@ -82,6 +86,10 @@ class Lines:
     def note(self, message: str) -> None:
         self._print(f"note: {shortened(message)}")
 
+    def candidate(self, tried: Tried) -> None:
+        if self._verbose:
+            self._print(f"tried {line(tried)}")
+
     def finish(self) -> None:
         """Say how long the current stage took."""
         if self._stage:
@@ -93,10 +101,15 @@ class Lines:
 
 
 class Bars:
-    """Rich bars: the current stage with the time left, finished stages as lines above it."""
+    """Rich bars: the current stage with the time left, finished stages as lines above it.
 
-    def __init__(self, bars: RichProgress) -> None:
+    While the search goes on, its leaders are a table below the bar, redrawn in place.
+    """
+
+    def __init__(self, bars: RichProgress, view: SearchView | None = None, *, verbose: bool = False) -> None:
         self._bars = bars
+        self._view = view or SearchView()
+        self._verbose = verbose
         self._task: int | None = None
         self._stage = ""
         self._started = time.monotonic()
@@ -118,20 +131,28 @@ class Bars:
     def note(self, message: str) -> None:
         self._bars.console.print(f"  {shortened(message)}", style="yellow", markup=False, highlight=False)
 
+    def candidate(self, tried: Tried) -> None:
+        self._view.add(tried)
+        if self._verbose:
+            self._bars.console.print(f"  {line(tried)}", style="dim", markup=False, highlight=False)
+
     def finish(self) -> None:
-        """Turn the current stage's bar into a line that stays."""
+        """Turn the current stage's bar into a line that stays, with the best of what it tried."""
         if self._task is None:
             return
         from rich.progress import TaskID
 
         self._bars.remove_task(TaskID(self._task))
         self._task = None
-        took = spoken(time.monotonic() - self._started)
-        self._bars.console.print(f"✓ {self._stage}, {took}", style="green", markup=False, highlight=False)
+        said = f"✓ {self._stage}, {spoken(time.monotonic() - self._started)}"
+        if self._view.best is not None:
+            said += f": {self._view.n_tried} tried, best {line(self._view.best)}"
+            self._view.clear()
+        self._bars.console.print(said, style="green", markup=False, highlight=False)
 
 
-def _bars() -> RichProgress:
-    from rich.console import Console
+def _bars(view: SearchView) -> RichProgress:
+    from rich.console import Console, RenderableType
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -142,7 +163,15 @@ def _bars() -> RichProgress:
     )
     from rich.progress import Progress as RichProgress
 
-    return RichProgress(
+    class BarsAndLeaders(RichProgress):
+        """The bars, and below them the leaders of the search."""
+
+        def get_renderables(self) -> Iterable[RenderableType]:
+            yield from super().get_renderables()
+            if (drawn := view.drawn()) is not None:
+                yield drawn
+
+    return BarsAndLeaders(
         SpinnerColumn(),
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -17,11 +19,13 @@ if TYPE_CHECKING:
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 FILE = click.Path(path_type=Path)
-DATA, TEACHER = "Data", "Teacher"
+DATA, TEACHER, STUDENT = "Data", "Teacher", "Student and budget"
+_NUMBER = r"(?:\d+(?:\.\d*)?|\.\d+)"
+_SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 RECIPE_FIELDS = (
     *("task", "weight", "group", "time", "folds", "teacher_time", "temperature", "hard_label_weight"),
-    *("synthetic", "augmenter", "device"),
+    *("synthetic", "augmenter", "device", "time_limit"),
 )
 """Options that are fields of `potstill.Recipe` by the same name and override those of ``--recipe``."""
 
@@ -48,6 +52,25 @@ def multiple_or_auto(_ctx: click.Context, _parameter: click.Parameter, given: st
         return float(given)
     except ValueError as error:
         raise click.BadParameter(f"wanted a number or auto, got {given!r}.") from error
+
+
+def seconds_of(_ctx: click.Context, _parameter: click.Parameter, given: str | None) -> float | None:
+    """``90``, ``45s``, ``3m`` or ``1.5h`` as seconds; ``1h30m`` too."""
+    if given is None:
+        return None
+    text = given.strip().lower()
+    if re.fullmatch(rf"{_NUMBER}|(?:{_NUMBER}[hms])+", text) is None:
+        raise click.BadParameter(f"wanted a duration such as 90, 45s, 3m, 2h or 1h30m, got {given!r}.")
+    parts = re.findall(rf"({_NUMBER})([hms]?)", text)
+    return sum(float(number) * _SECONDS[unit] for number, unit in parts)
+
+
+def names_of(_ctx: click.Context, _parameter: click.Parameter, given: tuple[str, ...]) -> tuple[str, ...]:
+    """``("a,b", "c")`` as ``("a", "b", "c")``; a name with a comma in it is quoted as in CSV."""
+    found = [name.strip() for line in given for name in next(csv.reader([line], skipinitialspace=True), [])]
+    if not all(found) or (given and not found):
+        raise click.BadParameter(f"wanted names of columns, got {', '.join(map(repr, given))}.")
+    return tuple(dict.fromkeys(found))
 
 
 def options(*listed: Callable[[Any], Any]) -> Callable[[Decorated], Decorated]:
@@ -171,6 +194,62 @@ teacher_options = options(
 )
 
 
+budget_options = options(
+    option(
+        "--latency-ms",
+        type=float,
+        section=STUDENT,
+        help="One row's p99 at most, milliseconds [1, if no size is given].",
+    ),
+    option(
+        "--size-kb",
+        type=float,
+        section=STUDENT,
+        help="Size of the file at most, 1,000 bytes [1024, if no latency is given].",
+    ),
+    option(
+        "--memory-mb",
+        type=float,
+        section=STUDENT,
+        help="Memory the opened model may take, megabytes; for phones and small containers.",
+    ),
+    option(
+        "--opset",
+        type=int,
+        section=STUDENT,
+        help="Newest ONNX operator set the runtime knows, where an old one has to read the file.",
+    ),
+    option(
+        "--max-columns",
+        metavar="N",
+        type=int,
+        section=STUDENT,
+        help="Columns the model may ask for; those it needs least are left out, and the report shows what "
+        "each number of columns is worth.",
+    ),
+)
+
+student_column_options = options(
+    option(
+        "--student-columns",
+        metavar="A,B,…",
+        multiple=True,
+        callback=names_of,
+        section=STUDENT,
+        help="The only columns known when the model serves; the teacher still learns from all of them.",
+    ),
+    option(
+        "--without",
+        metavar="A,B,…",
+        multiple=True,
+        callback=names_of,
+        section=STUDENT,
+        help="Columns not known when the model serves; the teacher still learns from them (--drop hides a "
+        "column from both).",
+    ),
+)
+
+
 def recipe_from(chosen: Mapping[str, Any]) -> Recipe:
     """The recipe of ``--recipe`` or the default one, changed by the options that were given."""
     import msgspec
@@ -181,6 +260,8 @@ def recipe_from(chosen: Mapping[str, Any]) -> Recipe:
     given = {name: chosen[name] for name in RECIPE_FIELDS if chosen.get(name) is not None}
     given["columns"] = {**recipe.columns, **chosen["columns"]}
     given["drop"] = tuple(dict.fromkeys([*recipe.drop, *chosen["drop"]]))
+    given["student_columns"] = chosen.get("student_columns") or recipe.student_columns
+    given["without"] = tuple(dict.fromkeys([*recipe.without, *chosen.get("without", ())]))
     given["trust"] = recipe.trust or chosen["trust"]
     if chosen["cache"] and chosen["no_cache"]:
         raise UserError("--cache and --no-cache contradict each other.", hint="Leave one of them out.")
@@ -222,27 +303,32 @@ def student_from(name: str | None) -> Student | None:
     return student
 
 
-def budget_from(
-    latency_ms: float | None, size_kb: float | None, *, opset: int | None = None
-) -> Budget | None:
-    """What was asked for; the default latency and size where neither was; None where nothing was.
+def budget_from(chosen: Mapping[str, Any]) -> Budget | None:
+    """What was asked for; None, and so the default budget, where nothing was.
+
+    Limits on memory, operator set and columns come on top of the default latency and size, unless one of
+    these is given.
 
     Raises
     ------
     UserError
         A limit is not above 0.
     """
+    import msgspec
+
+    from potstill.distillation.run import DEFAULT_BUDGET
     from potstill.types import Budget
 
-    for name, limit in (("--latency-ms", latency_ms), ("--size-kb", size_kb)):
+    limits = {name: chosen.get(name) for name in Budget.__struct_fields__}
+    for name, limit in limits.items():
         if limit is not None and not limit > 0:
-            raise UserError(f"Wanted {name} above 0, got {limit:g}.", hint="Leave it out for the default.")
-    if latency_ms is None and size_kb is None:
-        if opset is None:
-            return None
-        import msgspec
-
-        from potstill.distillation.run import DEFAULT_BUDGET
-
-        return msgspec.structs.replace(DEFAULT_BUDGET, opset=opset)
-    return Budget(latency_ms=latency_ms, size_kb=size_kb, opset=opset)
+            option_name = f"--{name.replace('_', '-')}"
+            raise UserError(
+                f"Wanted {option_name} above 0, got {limit:g}.", hint="Leave it out for the default."
+            )
+    given = {name: limit for name, limit in limits.items() if limit is not None}
+    if not given:
+        return None
+    if {"latency_ms", "size_kb"} & given.keys():
+        return Budget(**given)
+    return msgspec.structs.replace(DEFAULT_BUDGET, **given)

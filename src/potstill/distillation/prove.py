@@ -157,7 +157,7 @@ def _answers(small: Mapping[Contender, _Exported], taught: Taught, prepared: Pre
     answers |= {name: exported.model.outputs(inputs) for name, exported in small.items()}
     twin = small["twin"]
     if isinstance(twin.calibration, Softmax):
-        answers["twin_uncalibrated"] = Softmax().apply(twin.candidate.fitted.logits(prepared.tensors["test"]))
+        answers["twin_raw"] = Softmax().apply(twin.candidate.fitted.logits(prepared.tensors["test"]))
     return answers
 
 
@@ -257,15 +257,17 @@ def _measured_card(account: Card, facts: ReportFacts) -> Card:
 
 
 def _candidates(learnt: Learnt) -> tuple[CandidateFacts, ...]:
-    front = pareto(learnt.found.candidates)
+    numbers = {id(one): number for number, one in enumerate(pareto(learnt.found.candidates), start=1)}
     return tuple(
         CandidateFacts(
             name=describe_candidate(one),
             loss=one.assessment.loss,
             size_bytes=one.assessment.size_bytes,
             latency=one.assessment.latency_us,
-            pareto=any(one is other for other in front),
+            pareto=id(one) in numbers,
             chosen=one is learnt.found.student,
+            number=numbers.get(id(one)),
+            fits_budget=one.fits_budget,
         )
         for one in learnt.found.candidates
     )

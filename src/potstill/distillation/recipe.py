@@ -53,6 +53,8 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
         Synthetic rows for each real one; 0 for none; None decides by rows and validation.
     augmenter
         Name of the augmenter that makes them (see ``potstill parts``).
+    time_limit
+        Seconds the whole run may take, on this machine; None does not look at the clock.
     trust
         Allow teacher files that run code when opened (pickle, joblib, torch).
     cache

@@ -9,12 +9,16 @@ from typing import Any, final
 import msgspec
 
 from potstill.artifact import Card, Model, load
+from potstill.distillation.frontier import FrontierPoint, save_frontier
 from potstill.errors import UserError
 from potstill.export import write_whole
 from potstill.report import ReportFacts, save_report, verdict
-from potstill.report.facts import MODELS
+from potstill.report.contenders import in_order
 from potstill.training.candidates import Candidate, pareto
-from potstill.types import Budget, Floats
+from potstill.types import Budget, Floats, Progress
+
+ALWAYS = ("teacher", "best_member", "twin", "student")
+"""Models with a key in `Result.to_dict` even where they were not measured."""
 
 
 @final
@@ -38,6 +42,8 @@ class Result:
         Number of rows in each part.
     seconds : dict
         Wall-clock seconds of each stage, and ``total``.
+    pareto : tuple of Candidate
+        Those of them that no other beats in loss, latency and size at once; `pick` ships another one.
     notes : tuple of str
         Sentences worth reading: rows left out, columns ignored, leaks.
     """
@@ -72,18 +78,37 @@ class Result:
         return pareto(self.candidates)
 
     def pick(self, number: int) -> Result:
-        """The result that ships point ``number`` of `pareto`, from 1, fitted on all rows and measured.
+        """Another Pareto point, made ready to ship as the best one was.
+
+        It is fitted again with the held-out rows, calibrated, checked for parity and measured.
+
+        Parameters
+        ----------
+        number
+            Of the point in `pareto`, from 1: smallest validation loss first.
 
         Raises
         ------
         UserError
             There is no such point.
+        ParityFailed
+            Its exported file does not answer as the trained student does.
         """
         return self._settled(number, None)
 
     def within(self, budget: Budget) -> Result:
         """The result for another budget, out of what this run has tried; all is refitted and measured."""
         return self._settled(None, budget)
+
+    def frontier(self, folder: str | Path, *, progress: Progress | None = None) -> tuple[FrontierPoint, ...]:
+        """Write every Pareto point as an artifact; see `save_frontier`.
+
+        Raises
+        ------
+        UserError
+            The folder holds something else, or cannot be written to.
+        """
+        return save_frontier(self, folder, progress=progress)
 
     @property
     def model(self) -> Model:
@@ -124,7 +149,9 @@ class Result:
     def to_dict(self) -> dict[str, Any]:
         """Everything measured as plain values; see docs/json.md for the keys."""
         facts = self.facts
-        models: dict[str, Any] = {name: _model(facts, name) for name in MODELS} if facts else {}
+        models: dict[str, Any] = {}
+        if facts:
+            models = {name: _model(facts, name) for name in in_order([*ALWAYS, *facts.measured()])}
         gaps = facts.evidence.gap_recovered if facts else {}
         return {
             "task": self.card.task.kind,
@@ -133,6 +160,7 @@ class Result:
             "seconds": {stage: round(taken, 3) for stage, taken in self.seconds.items()},
             **models,
             "gap_recovered": {metric: msgspec.to_builtins(gap) for metric, gap in gaps.items()},
+            "advantages": msgspec.to_builtins(facts.evidence.advantages) if facts else {},
             "agreement": facts.evidence.agreement if facts else {},
             "shipped": self.card.shipped,
             "family": self.card.lineage.student,

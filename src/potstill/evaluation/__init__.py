@@ -27,6 +27,7 @@ from potstill.evaluation.pooled import Pooled, SetLosses, SetShare, pooled_gap
 from potstill.evaluation.recovery import (
     Interval,
     Recovered,
+    advantages,
     bootstrap_gap,
     difference_interval,
     gap_recovered,
@@ -47,6 +48,7 @@ __all__ = [
     "SetShare",
     "SliceScores",
     "Throughput",
+    "advantages",
     "agreement",
     "bootstrap_gap",
     "classification_scores",

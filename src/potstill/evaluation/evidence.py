@@ -18,7 +18,7 @@ from potstill.evaluation.metrics import (
     regression_scores,
 )
 from potstill.evaluation.parts import ClassScores, SliceScores, per_class, slices
-from potstill.evaluation.recovery import Recovered, gaps_recovered
+from potstill.evaluation.recovery import Interval, Recovered, advantages, gaps_recovered
 from potstill.types import Ints, Labels, Task
 
 Cell = str | float | int | bool | None
@@ -57,7 +57,7 @@ class Predictions(msgspec.Struct, frozen=True):
 
 
 class Evidence(msgspec.Struct, frozen=True):
-    """What the answers on the test rows prove, for ``teacher``, ``best_member``, ``twin`` and ``student``.
+    """What the answers on the test rows prove, for ``student`` and whoever else answered them.
 
     Parameters
     ----------
@@ -67,6 +67,8 @@ class Evidence(msgspec.Struct, frozen=True):
         Model to metric to score.
     gap_recovered
         Metric to gap; empty where teacher, twin or student did not answer.
+    advantages
+        Every other model to metric to what the student is better by, with its interval.
     agreement
         Of the student with the teacher; empty without a teacher.
     reliability
@@ -84,6 +86,7 @@ class Evidence(msgspec.Struct, frozen=True):
     n_rows: int
     scores: dict[str, dict[str, float]]
     gap_recovered: dict[str, Recovered] = {}
+    advantages: dict[str, dict[str, Interval]] = {}
     agreement: dict[str, float] = {}
     reliability: dict[str, ReliabilityCurve] = {}
     per_class: tuple[ClassScores, ...] = ()
@@ -129,6 +132,17 @@ def gather(
             outputs["twin"],
             outputs["student"],
             labels,
+            classification=task.is_classification,
+            n=n_resamples,
+            seed=seed,
+            weight=weight,
+            groups=groups,
+        )
+    if len(outputs) > 1:
+        common["advantages"] = advantages(
+            outputs,
+            labels,
+            of="student",
             classification=task.is_classification,
             n=n_resamples,
             seed=seed,

@@ -8,6 +8,7 @@ negative where the twin is better.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -179,6 +180,59 @@ def gaps_recovered(
     variance = float(np.average(np.square(centred), weights=weight)) or 1.0
     errors = [squared_errors(values, labels) for values in outputs]
     return {"r2": gap([error / variance for error in errors]), "rmse": gap(errors, root=True)}
+
+
+def advantages(
+    outputs: Mapping[str, NDArray[Any]],
+    labels: Labels,
+    *,
+    of: str,
+    classification: bool,
+    n: int = 2000,
+    seed: int = 0,
+    weight: NDArray[Any] | None = None,
+    groups: NDArray[Any] | None = None,
+) -> dict[str, dict[str, Interval]]:
+    """What one model is better by than each of the others, with paired bootstrap 95 % intervals.
+
+    Parameters
+    ----------
+    outputs
+        Model to probabilities ``(n, K)``, or values ``(n,)`` or ``(n, 1)``, for the same rows.
+    labels
+        ``(n,)`` class indices or values.
+    of
+        The model the others are held against.
+
+    Returns
+    -------
+    dict
+        Every other model to metric (``accuracy`` and ``log_loss``, or ``rmse``) to what ``of`` is better by,
+        in the metric's unit, positive when better.
+    """
+    truth = labels.astype(np.int64) if classification else labels
+    kinds: dict[str, Callable[[NDArray[Any]], Doubles]] = (
+        {
+            "accuracy": lambda probs: (probs.argmax(axis=1) != truth).astype(np.float64),
+            "log_loss": lambda probs: log_losses(probs, truth.astype(np.int64)),
+        }
+        if classification
+        else {"rmse": lambda values: squared_errors(values, truth)}
+    )
+    own, others = list(outputs).index(of), [name for name in outputs if name != of]
+    found: dict[str, dict[str, Interval]] = {name: {} for name in others}
+    for metric, losses_of in kinds.items():
+        losses = np.stack([losses_of(answers) for answers in outputs.values()], axis=1)
+        # One draw for all models: the differences are paired, and the rows are resampled once.
+        means = resampled_means(losses, n=n, seed=seed, weight=weight, groups=groups)
+        whole = np.average(losses, axis=0, weights=weight)
+        if metric == "rmse":
+            means, whole = np.sqrt(np.maximum(means, 0.0)), np.sqrt(whole)
+        for place, name in enumerate(outputs):
+            if name != of:
+                value = float(whole[place] - whole[own])
+                found[name][metric] = _interval(value, means[:, place] - means[:, own])
+    return found
 
 
 def difference_interval(

@@ -10,7 +10,8 @@ import numpy as np
 from potstill.evaluation.calibration import ReliabilityCurve
 from potstill.evaluation.evidence import Predictions
 from potstill.report import words
-from potstill.report.svg import COLORS, MARKERS, MUTED, Chart
+from potstill.report.contenders import name_of
+from potstill.report.svg import MUTED, Chart, color_of, marker_of
 from potstill.types import Doubles
 
 _RELIABILITY_TICKS = {0.0: 5, 0.5: 6, 0.8: 5, 0.9: 6}
@@ -34,18 +35,18 @@ def reliability_chart(model: str, curve: ReliabilityCurve, *, ece: float, floor:
     def draw(figure: Any, _: int) -> None:
         axes = figure.subplots()
         x, y = np.array(curve.confidence), np.array(curve.observed)
-        color = COLORS[model]
+        color = color_of(model)
         axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (3, 3)))
         axes.vlines(x, curve.low, curve.high, color=color, linewidth=2, alpha=0.4)
-        axes.plot(x, y, color=color, linewidth=1.5, marker=MARKERS[model], markersize=5)
-        axes.set_title(f"{words.NAMES[model]}: ECE {words.score(ece, 'ece')}", loc="left", fontweight="bold")
+        axes.plot(x, y, color=color, linewidth=1.5, marker=marker_of(model), markersize=5)
+        axes.set_title(f"{name_of(model)}: ECE {words.score(ece, 'ece')}", loc="left", fontweight="bold")
         axes.set(xlim=(floor, 1), ylim=(floor, 1), xlabel=said, ylabel=happened)
         ticks = np.linspace(floor, 1, _RELIABILITY_TICKS[floor])
         axes.set_xticks(ticks, [f"{tick:.2g}" for tick in ticks])
         axes.set_yticks(ticks, [f"{tick:.2g}" for tick in ticks])
 
     return Chart(
-        title=f"Reliability of the {words.NAMES[model].lower()}",
+        title=f"Reliability of the {name_of(model).lower()}",
         description=f"{said} → {happened.lower()}, {len(curve.counts)} bins of equal mass: {points}.",
         draw=draw,
         height=lambda width: width,
@@ -66,13 +67,13 @@ def predicted_chart(model: str, predictions: Predictions, scores: dict[str, floa
         counts = np.asarray(bins.get_array(), dtype=float)
         strength = 0.15 + 0.85 * np.log1p(counts) / np.log1p(counts.max(initial=1.0))
         bins.set_array(None)
-        bins.set_facecolor([(COLORS[model], round(each, 2)) for each in strength.tolist()])
-        axes.set_title(f"{words.NAMES[model]}: R² {scores['r2']:.4f}", loc="left", fontweight="bold")
+        bins.set_facecolor([(color_of(model), round(each, 2)) for each in strength.tolist()])
+        axes.set_title(f"{name_of(model)}: R² {scores['r2']:.4f}", loc="left", fontweight="bold")
         axes.set(xlim=(low, high), ylim=(low, high), xlabel="True", ylabel="Predicted")
         _plain_ticks(axes)
 
     return Chart(
-        title=f"Predicted against true values of the {words.NAMES[model].lower()}",
+        title=f"Predicted against true values of the {name_of(model).lower()}",
         description=f"{len(truth):,} test rows; R² {scores['r2']:.4f}, "
         f"RMSE {words.digits(scores['rmse'])}. The dashed line is where both are equal.",
         draw=draw,
@@ -88,8 +89,8 @@ def residual_chart(model: str, predictions: Predictions) -> Chart:
     def draw(figure: Any, _: int) -> None:
         axes = figure.subplots()
         axes.axhline(0, color=MUTED, linewidth=1, linestyle=(0, (3, 3)))
-        axes.vlines(centre, low, high, color=COLORS[model], linewidth=4, alpha=0.35)
-        axes.plot(centre, middle, color=COLORS[model], linewidth=1.5, marker=MARKERS[model], markersize=5)
+        axes.vlines(centre, low, high, color=color_of(model), linewidth=4, alpha=0.35)
+        axes.plot(centre, middle, color=color_of(model), linewidth=1.5, marker=marker_of(model), markersize=5)
         axes.set(xlabel="Predicted (tenths of the rows)", ylabel="True − predicted", xlim=_range(predictions))
         bound = 1.1 * max(
             float(np.abs(np.concatenate(_residual_bands(truth, np.array(each))[1:])).max())
@@ -102,7 +103,7 @@ def residual_chart(model: str, predictions: Predictions) -> Chart:
         f"{words.digits(x, 3)}: {words.digits(y, 3)}" for x, y in zip(centre, middle, strict=True)
     )
     return Chart(
-        title=f"Residuals of the {words.NAMES[model].lower()}",
+        title=f"Residuals of the {name_of(model).lower()}",
         description=f"Median residual at the predicted value: {told}. Bars hold 80\u00a0% of the rows.",
         draw=draw,
         height=lambda width: int(width * 0.75),

@@ -1,4 +1,4 @@
-"""Dot plots: one line a class, a slice or a candidate, one dot a model."""
+"""Dot plots: one line a class or a slice, one dot a model."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 from potstill.evaluation.parts import ClassScores, SliceScores
 from potstill.report import words
-from potstill.report.facts import CandidateFacts
-from potstill.report.svg import COLORS, GRID, INK, MARKERS, MUTED, Chart
+from potstill.report.contenders import contender, name_of
+from potstill.report.svg import GRID, INK, Chart, color_of, marker_of
 
 MAX_CLASSES = 30
 MAX_SLICES = 14
@@ -40,70 +40,6 @@ def slice_chart(table: Sequence[SliceScores], models: tuple[str, ...], metric: s
     return _dots(f"{words.METRICS[metric]} by slice", words.METRICS[metric], lines, _shown(models))
 
 
-def candidate_chart(candidates: Sequence[CandidateFacts], metric: str) -> Chart | None:
-    """Validation loss of the candidates over latency; None where fewer than two have a latency."""
-    measured = [each for each in candidates if each.latency is not None]
-    if len(measured) < 2:
-        return None
-    name = words.METRICS[metric]
-
-    def draw(figure: Any, _: int) -> None:
-        _draw_candidates(figure.subplots(), measured, name)
-
-    told = "; ".join(
-        f"{words.one_line(each.name)}: {words.score(each.loss, metric)} at "
-        f"{words.micros(each.latency.p50 if each.latency else None)}{', chosen' if each.chosen else ''}"
-        for each in measured
-    )
-    return Chart(
-        title=f"Candidates: validation {name} over latency",
-        description=told + ".",
-        draw=draw,
-        height=lambda _: 280,
-    )
-
-
-def _draw_candidates(axes: Any, measured: Sequence[CandidateFacts], name: str) -> None:
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
-    def at(each: CandidateFacts) -> tuple[float, float]:
-        return (each.latency.p50 if each.latency else 0.0), each.loss
-
-    front = sorted(at(each) for each in measured if each.pareto)
-    if front:
-        axes.step(*zip(*front, strict=True), where="post", color=GRID, linewidth=2)
-    for each in measured:
-        x, y = at(each)
-        kind = "student" if each.chosen else "candidate"
-        axes.plot(
-            [x],
-            [y],
-            marker=MARKERS[kind],
-            color=COLORS[kind],
-            markersize=10 if each.chosen else 8,
-            fillstyle="full" if each.pareto or each.chosen else "none",
-            linestyle="none",
-        )
-        if each.pareto or each.chosen:
-            axes.annotate(
-                words.one_line(each.name, 22),
-                (x, y),
-                xytext=(8, 5),
-                textcoords="offset points",
-                fontsize=11,
-                color=INK if each.chosen else MUTED,
-                fontweight="bold" if each.chosen else "normal",
-            )
-    axes.set_xscale("log")
-    axes.margins(x=0.15, y=0.15)
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=6))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: words.tick_micros(value)))
-    axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.yaxis.set_major_formatter(_thousands())
-    axes.set_xlabel("Latency of one row, median")
-    axes.set_title(f"{name} on validation rows, lower is better", loc="left", color=MUTED)
-
-
 def _thousands() -> Any:
     from matplotlib.ticker import FuncFormatter
 
@@ -111,7 +47,7 @@ def _thousands() -> Any:
 
 
 def _shown(models: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(model for model in models if model != "best_member")
+    return tuple(model for model in models if contender(model).by_part)
 
 
 def _slice_name(each: SliceScores) -> str:
@@ -127,7 +63,7 @@ def _of(each: SliceScores, metric: str) -> dict[str, float]:
 def _dots(title: str, axis: str, lines: Sequence[Line], models: tuple[str, ...]) -> Chart:
     told = "; ".join(
         f"{words.one_line(line.label)} ({line.n} rows): "
-        + ", ".join(f"{words.NAMES[m].lower()} {line.scores[m]:.3f}" for m in models if m in line.scores)
+        + ", ".join(f"{name_of(m).lower()} {line.scores[m]:.3f}" for m in models if m in line.scores)
         for line in lines
     )
     return Chart(
@@ -148,8 +84,8 @@ def _draw(figure: Any, width: int, axis: str, lines: Sequence[Line], models: tup
         axes.plot(
             [lines[row].scores[model] for row in rows],
             rows,
-            marker=MARKERS[model],
-            color=COLORS[model],
+            marker=marker_of(model),
+            color=color_of(model),
             markersize=7,
             linestyle="none",
             alpha=0.9,

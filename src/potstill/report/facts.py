@@ -11,10 +11,8 @@ import msgspec
 from potstill.errors import UserError
 from potstill.evaluation.cost import PRICE_PER_CPU_HOUR, WATTS_PER_CORE
 from potstill.evaluation.evidence import Evidence
-from potstill.types import Latency, Task
-
-ModelName = Literal["teacher", "best_member", "twin", "student"]
-MODELS: tuple[ModelName, ...] = ("teacher", "best_member", "twin", "student")
+from potstill.report.contenders import in_order
+from potstill.types import Budget, Latency, Task
 
 
 class ModelFacts(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -58,6 +56,10 @@ class CandidateFacts(msgspec.Struct, frozen=True, omit_defaults=True):
         It is the one that was refitted and shipped.
     score
         Accuracy or R² on the test rows, where known; then it is also in the first picture.
+    number
+        Among the Pareto points, from 1, smallest loss first: what ``--pick`` takes. None for the others.
+    fits_budget
+        It keeps the budget.
     """
 
     name: str
@@ -67,6 +69,34 @@ class CandidateFacts(msgspec.Struct, frozen=True, omit_defaults=True):
     pareto: bool = False
     chosen: bool = False
     score: float | None = None
+    number: int | None = None
+    fits_budget: bool = True
+
+
+class ColumnFacts(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What the student is worth with the best so many columns.
+
+    Parameters
+    ----------
+    names
+        The columns, the one added last at the end.
+    loss
+        On the validation rows, as of the candidates.
+    low, high
+        Its 95 % interval; None where there is none.
+    chosen
+        The artifact has these columns.
+    """
+
+    names: tuple[str, ...]
+    loss: float
+    low: float | None = None
+    high: float | None = None
+    chosen: bool = False
+
+    @property
+    def n_columns(self) -> int:
+        return len(self.names)
 
 
 class ReportFacts(msgspec.Struct, frozen=True):
@@ -88,6 +118,16 @@ class ReportFacts(msgspec.Struct, frozen=True):
         The verdict in words; empty lets `potstill.report.verdict` write it from the evidence.
     candidates
         Students the search looked at.
+    validation_losses
+        Model to loss on the validation rows: what the candidates' losses can be held against.
+    budget
+        What the artifact was allowed to cost.
+    columns
+        What each number of columns is worth; empty where it was not measured.
+    command
+        The command line of the run, without ``--pick``; None where there was none.
+    frontier
+        Folder that holds the Pareto points as ``1.onnx``, ``2.onnx``, …; None where they were not written.
     rows
         What rows there were: ``train``, ``validation``, ``test``, ``unlabeled``, ``synthetic`` to counts.
     soft_targets
@@ -111,6 +151,11 @@ class ReportFacts(msgspec.Struct, frozen=True):
     shipped: Literal["student", "twin"] = "student"
     sentence: str = ""
     candidates: tuple[CandidateFacts, ...] = ()
+    validation_losses: dict[str, float] = {}
+    budget: Budget = Budget()
+    columns: tuple[ColumnFacts, ...] = ()
+    command: str | None = None
+    frontier: str | None = None
     rows: dict[str, int] = {}
     soft_targets: dict[str, str] = {}
     seconds: dict[str, float] = {}
@@ -121,9 +166,13 @@ class ReportFacts(msgspec.Struct, frozen=True):
     currency: str = "$"
     version: int = 1
 
-    def scored(self) -> tuple[ModelName, ...]:
+    def scored(self) -> tuple[str, ...]:
         """Models with scores, in the order of the page."""
-        return tuple(model for model in MODELS if model in self.evidence.scores)
+        return in_order(self.evidence.scores)
+
+    def measured(self) -> tuple[str, ...]:
+        """Models with scores or with a cost, in the order of the page."""
+        return in_order([*self.evidence.scores, *self.models])
 
 
 def save_facts(facts: ReportFacts, path: str | Path) -> None:

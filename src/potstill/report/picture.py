@@ -7,8 +7,9 @@ from math import hypot, log10
 from typing import Any, NamedTuple
 
 from potstill.report import words
+from potstill.report.contenders import contender, name_of
 from potstill.report.facts import ReportFacts
-from potstill.report.svg import COLORS, INK, MARKERS, MUTED, PAPER, Chart
+from potstill.report.svg import INK, MUTED, PAPER, Chart, color_of, marker_of
 
 _LINE = 15.0
 _CHARACTER = 6.6
@@ -54,7 +55,7 @@ def _spots(facts: ReportFacts) -> list[Spot]:
     ]
     for model in facts.scored():
         score = facts.evidence.scores[model].get(metric)
-        if score is None:
+        if score is None or not contender(model).pictured:
             continue
         measured = facts.models.get(model)
         latency = measured.latency.p50 if measured and measured.latency else None
@@ -62,7 +63,7 @@ def _spots(facts: ReportFacts) -> list[Spot]:
         parts = [words.score(score, metric)]
         parts += [words.micros(latency)] if latency else []
         parts += [words.size(size)] if size else []
-        spots.append(Spot(model, words.NAMES[model], latency, score, size, " · ".join(parts)))
+        spots.append(Spot(model, name_of(model), latency, score, size, " · ".join(parts)))
     return spots
 
 
@@ -83,16 +84,16 @@ def _draw(figure: Any, width: int, spots: Sequence[Spot], metric: str) -> None:
             [spot.x],
             [spot.y],
             s=_area(spot.size_bytes),
-            marker=MARKERS[spot.model],
-            facecolor=COLORS[spot.model],
-            edgecolor=PAPER if not faint else COLORS[spot.model],
+            marker=marker_of(spot.model),
+            facecolor=color_of(spot.model),
+            edgecolor=PAPER if not faint else color_of(spot.model),
             linewidth=1.5 if not faint else 1.0,
             alpha=0.25 if faint else 1.0,
             zorder=2 if faint else 3,
         )
     for spot in spots:
         if spot.x is None and spot.model != "candidate":
-            axes.axhline(spot.y, color=COLORS[spot.model], linestyle=(0, (4, 3)), linewidth=1.5)
+            axes.axhline(spot.y, color=color_of(spot.model), linestyle=(0, (4, 3)), linewidth=1.5)
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
     _write_labels(axes, spots, numbers=width > 400)

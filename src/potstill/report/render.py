@@ -1,7 +1,9 @@
-"""Facts to one self-contained HTML page: no network, no scripts, light and dark, wide and narrow."""
+"""Facts to one self-contained HTML page: no network, light and dark, wide and narrow."""
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,16 +13,20 @@ import numpy as np
 from potstill.evaluation.calibration import wilson_interval
 from potstill.evaluation.evidence import Disagreement
 from potstill.report import words
+from potstill.report.contenders import contender, name_of
 from potstill.report.curves import predicted_chart, reliability_chart, reliability_floor, residual_chart
-from potstill.report.dots import MAX_CLASSES, MAX_SLICES, candidate_chart, class_chart, slice_chart
+from potstill.report.dots import MAX_CLASSES, MAX_SLICES, class_chart, slice_chart
 from potstill.report.facts import ReportFacts, write_text
+from potstill.report.frontier import POINT, columns_chart, frontier_charts
 from potstill.report.picture import picture
-from potstill.report.svg import Chart, svg
+from potstill.report.svg import Chart, marker_of, svg, variable_of
 from potstill.report.tables import (
     candidate_table,
+    columns_table,
     cost_table,
     gap_table,
     operating_table,
+    others_table,
     score_table,
     slice_table,
 )
@@ -59,6 +65,7 @@ def render(facts: ReportFacts) -> str:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_HERE), autoescape=True, undefined=jinja2.StrictUndefined
     )
+    script = (_HERE / "pick.js").read_text(encoding="utf-8") if pickable(facts) else ""
     css = Markup((_HERE / "style.css").read_text(encoding="utf-8"))
     charts = {
         name: [tuple(Markup(part) for part in parts) for parts in drawn]
@@ -66,13 +73,21 @@ def render(facts: ReportFacts) -> str:
     }
     page = environment.get_template("template.html.j2").render(
         css=css,
-        names=words.NAMES,
+        name_of=name_of,
+        marker_of=marker_of,
+        variable_of=variable_of,
         picture=_only(charts["picture"]),
         reliability=[part for parts in charts["reliability"] for part in parts],
         residuals=charts["residuals"],
         classes=_only(charts["classes"]),
         slices=_only(charts["slices"]),
-        candidate_chart=_only(charts["candidates"]),
+        candidate_charts=[part for parts in charts["candidates"] for part in parts],
+        columns_chart=_only(charts["columns"]),
+        point_id=POINT,
+        script=Markup(script),
+        script_hash=_digest(script),
+        command=pick_command(facts),
+        frontier=facts.frontier,
         **_head(facts),
         **_tables(facts),
         **_notes(facts),
@@ -81,6 +96,21 @@ def render(facts: ReportFacts) -> str:
     )
     # A lone surrogate in somebody's label cannot be written as UTF-8.
     return page.encode("utf-8", "replace").decode("utf-8")
+
+
+def pickable(facts: ReportFacts) -> bool:
+    """Whether there are points to pick."""
+    return any(each.number is not None for each in facts.candidates)
+
+
+def pick_command(facts: ReportFacts) -> str:
+    """The command that ships a point, ``N`` in place of its number."""
+    return f"{facts.command or 'potstill distill …'} --pick N"
+
+
+def _digest(script: str) -> str:
+    """What the page's policy calls its one script by: any other is not run."""
+    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
 
 def _only(drawn: Sequence[tuple[str, ...]]) -> str:
@@ -117,7 +147,11 @@ def _charts(facts: ReportFacts) -> dict[str, list[tuple[str, ...]]]:
         ],
         "classes": _chart(classes, "classes"),
         "slices": _chart(slices, "slices"),
-        "candidates": _chart(candidate_chart(facts.candidates, metric), "candidates"),
+        "candidates": [
+            (svg(chart, f"candidates-{place}", wide=500),)
+            for place, chart in enumerate(frontier_charts(facts, metric))
+        ],
+        "columns": _chart(columns_chart(facts.columns, metric), "columns"),
     }
 
 
@@ -134,7 +168,7 @@ def _head(facts: ReportFacts) -> dict[str, Any]:
     task = facts.task
     kind = f"Classification, {len(task.classes)} classes" if task.is_classification else "Regression"
     absent = [
-        words.NAMES[model].lower()
+        name_of(model).lower()
         for model in facts.scored()
         if model not in facts.models or facts.models[model].latency is None
     ]
@@ -175,11 +209,13 @@ def _tables(facts: ReportFacts) -> dict[str, Any]:
     return {
         "scores": score_table(facts),
         "gaps": gap_table(facts),
+        "others": others_table(facts),
         "slice_table": slice_table(facts, metric),
         "operating": operating_table(facts),
         "cost": cost_table(facts),
         "candidates": candidate_table(facts, metric),
-        "dot_models": [model for model in facts.scored() if model != "best_member"],
+        "columns": columns_table(facts.columns, metric),
+        "dot_models": [model for model in facts.scored() if contender(model).by_part],
     }
 
 

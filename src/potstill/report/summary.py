@@ -5,7 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from potstill.report import words
-from potstill.report.facts import MODELS, ReportFacts
+from potstill.report.contenders import name_of
+from potstill.report.facts import ReportFacts
 from potstill.report.verdict import gap_words, loss_of
 
 
@@ -21,10 +22,10 @@ class SummaryRow(msgspec.Struct, frozen=True):
 
 
 def summary_rows(facts: ReportFacts) -> list[SummaryRow]:
-    """Teacher, best member, twin, student, as far as known; the gap stands in the student's row."""
+    """Every model that was measured, in the order of the page; the gap stands in the student's row."""
     metrics = ("accuracy", "log_loss", "ece") if facts.task.is_classification else ("r2", "rmse", "mae")
     rows = []
-    for model in MODELS:
+    for model in facts.measured():
         scores, measured = facts.evidence.scores.get(model), facts.models.get(model)
         if scores is None and measured is None:
             continue
@@ -32,7 +33,7 @@ def summary_rows(facts: ReportFacts) -> list[SummaryRow]:
         gap = facts.evidence.gap_recovered.get(loss_of(facts)) if model == "student" else None
         rows.append(
             SummaryRow(
-                model=words.NAMES[model],
+                model=name_of(model),
                 scores={metric: words.score((scores or {}).get(metric), metric) for metric in metrics},
                 latency_p50=words.micros(latency.p50 if latency else None),
                 latency_p99=words.micros(latency.p99 if latency else None),

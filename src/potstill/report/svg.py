@@ -8,22 +8,17 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
+from potstill.report.contenders import CONTENDERS, OTHER, contender
+
 INK, MUTED, GRID, PAPER = "#01f101", "#01f102", "#01f103", "#01f104"
-COLORS = {
-    "teacher": "#01f111",
-    "best_member": "#01f112",
-    "twin": "#01f113",
-    "student": "#01f114",
-    "candidate": "#01f115",
-}
-MARKERS = {"teacher": "o", "best_member": "s", "twin": "^", "student": "D", "candidate": "o"}
+_COLORS = {model: f"#01f1{16 + place:02x}" for place, model in enumerate((*CONTENDERS, OTHER, "candidate"))}
 
 _VARIABLES = {INK: "ink", MUTED: "muted", GRID: "grid", PAPER: "paper"} | {
-    color: model.replace("_", "-") for model, color in COLORS.items()
+    color: model.replace("_", "-") for model, color in _COLORS.items()
 }
 _STYLE = {
     "svg.fonttype": "none",
@@ -57,6 +52,29 @@ _STYLE = {
 }
 
 
+def color_of(model: str) -> str:
+    """Stand-in colour of a model, or of a ``candidate``."""
+    return _COLORS.get(model, _COLORS[OTHER])
+
+
+def variable_of(model: str) -> str:
+    """The page's CSS variable for a model's colour, without its dashes."""
+    return _VARIABLES[color_of(model)]
+
+
+def marker_of(model: str) -> str:
+    """matplotlib's sign for a model, or for a ``candidate``."""
+    return "o" if model == "candidate" else contender(model).marker
+
+
+class Mark(NamedTuple):
+    """A mark of a chart that says something of its own when pointed at."""
+
+    told: str
+    leads: bool = False
+    """It is a link to the place on the page that has its name."""
+
+
 class Chart(NamedTuple):
     """A drawing: its heading and description for those who do not see it, and how to draw it on a figure."""
 
@@ -66,6 +84,8 @@ class Chart(NamedTuple):
     """Takes the figure and its width in pixels."""
     height: Callable[[int], int]
     """Height in pixels for a width in pixels."""
+    marks: Mapping[str, Mark] = {}
+    """What the marks drawn with the address ``#name`` say, by name."""
 
 
 def svg(chart: Chart, name: str, *, wide: int, narrow: int = 340) -> str:
@@ -98,12 +118,13 @@ def _one(chart: Chart, name: str, width: int, kind: str) -> str:
         written = io.StringIO()
         # Not savefig: it draws everything twice.
         canvas.print_svg(written, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
-    root = _plain(ElementTree.fromstring(written.getvalue()), name)
+    root = _plain(ElementTree.fromstring(written.getvalue()), name, chart.marks)
     root.attrib = {
         "class": f"chart {kind}".strip(),
         "viewBox": f"0 0 {width} {height}",
         "style": f"max-width:{width * 1.2:.0f}px",
-        "role": "img",
+        # The contents of an image are not read out; marks that lead somewhere have to be.
+        "role": "group" if any(mark.leads for mark in chart.marks.values()) else "img",
         "aria-labelledby": f"{name}-title {name}-desc",
     }
     for tag, text in (("desc", chart.description), ("title", chart.title)):
@@ -113,7 +134,7 @@ def _one(chart: Chart, name: str, width: int, kind: str) -> str:
     return ElementTree.tostring(root, encoding="unicode", short_empty_elements=True)
 
 
-def _plain(root: ElementTree.Element, name: str) -> ElementTree.Element:
+def _plain(root: ElementTree.Element, name: str, marks: Mapping[str, Mark]) -> ElementTree.Element:
     """The tree without namespaces, metadata and global styles, its ids prefixed, its colours variables."""
     for parent in list(root.iter()):
         for child in list(parent):
@@ -133,9 +154,23 @@ def _plain(root: ElementTree.Element, name: str) -> ElementTree.Element:
             if key != "id" or value in used
         }
         element.tail = None
-        if element.tag != "text":
+        if element.tag not in {"text", "title"}:
             element.text = None
+        if element.tag == "a":
+            _speak(element, element.attrib["href"].removeprefix(f"#{name}-"), marks)
     return root
+
+
+def _speak(element: ElementTree.Element, target: str, marks: Mapping[str, Mark]) -> None:
+    """Make a link of the drawing what its mark is: a link with a tooltip, or a group with one."""
+    mark = marks[target]
+    if mark.leads:
+        element.attrib = {"href": f"#{target}", "aria-label": mark.told}
+    else:
+        element.tag, element.attrib = "g", {"class": "mark-only"}
+    title = ElementTree.Element("title")
+    title.text = mark.told
+    element.insert(0, title)
 
 
 def _attribute(key: str, value: str, name: str) -> str:

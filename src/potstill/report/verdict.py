@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
-from potstill.evaluation.recovery import Recovered
+from potstill.evaluation.recovery import Interval, Recovered
 from potstill.report import words
+from potstill.report.contenders import name_of
 from potstill.report.facts import ReportFacts
 
 
@@ -28,7 +29,7 @@ def verdict(facts: ReportFacts) -> str:
     gap = facts.evidence.gap_recovered.get(metric)
     if gap is None:
         missing = [
-            words.NAMES[m].lower() for m in ("teacher", "twin", "student") if m not in facts.evidence.scores
+            name_of(m).lower() for m in ("teacher", "twin", "student") if m not in facts.evidence.scores
         ]
         return (
             f"Whether distillation helped cannot be said: no answers of the {words.listing(missing)} "
@@ -58,11 +59,24 @@ def verdict(facts: ReportFacts) -> str:
             f"Distillation helped: on {rows} the student's {name} is {words.score(gap.gain.value, metric)} "
             f"lower than that of its hard-label twin (95\u00a0% interval {gain})."
         )
+        said += _smoothing(facts, metric)
     if gap.edge_is_noise:
         said += " The teacher is not provably better than the twin, so there is no gap to recover."
     if facts.shipped == "twin":
         said += " The artifact holds the twin."
     return said
+
+
+def _smoothing(facts: ReportFacts, metric: str) -> str:
+    """Whether the twin with smoothed labels, which needs no teacher, does as well."""
+    over = facts.evidence.advantages.get("twin_smoothed", {}).get(metric)
+    if over is None or over.low > 0.0:
+        return ""
+    said = "is below 0" if over.high < 0.0 else "contains 0"
+    return (
+        " Smoothed labels without a teacher may do as much: the interval of the student's gain over that "
+        f"twin, {_signed(over.low, metric)} to {_signed(over.high, metric)}, {said}."
+    )
 
 
 def gap_words(gap: Recovered | None) -> str:
@@ -74,6 +88,12 @@ def gap_words(gap: Recovered | None) -> str:
     if gap.edge_is_noise:
         return "no gap: the teacher's edge is within noise"
     return f"{words.percent(gap.value)} ({words.percent(gap.low)} to {words.percent(gap.high)})"
+
+
+def interval_words(interval: Interval, metric: str) -> str:
+    """A difference in a metric with its interval: ``0.0123 (0.0040 to 0.0210)``."""
+    value, low, high = (words.score(each, metric) for each in (interval.value, interval.low, interval.high))
+    return f"{value} ({low} to {high})"
 
 
 def big_numbers(facts: ReportFacts) -> list[BigNumber]:
@@ -93,7 +113,7 @@ def big_numbers(facts: ReportFacts) -> list[BigNumber]:
     theirs = facts.evidence.scores.get("teacher", {}).get(metric)
     if own is not None:
         detail = "" if theirs is None else f"teacher {words.score(theirs, metric)}; lower is better"
-        name = f"{words.METRICS[metric]}, {words.NAMES[facts.shipped].lower()}"
+        name = f"{words.METRICS[metric]}, {name_of(facts.shipped).lower()}"
         numbers.append(BigNumber(name, words.score(own, metric), detail))
     return [number for number in numbers if number is not None]
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 import unicodedata
 
-NAMES = {"teacher": "Teacher", "best_member": "Best member", "twin": "Hard-label twin", "student": "Student"}
-
 METRICS = {
     "accuracy": "Accuracy",
     "log_loss": "Log-loss",
@@ -64,6 +62,12 @@ def micros(value: float | None) -> str:
 def tick_micros(value: float) -> str:
     """Microseconds as an axis says them: ``10 µs``, ``1 ms``."""
     unit, scale = ("s", 1e6) if value >= 1e6 else ("ms", 1e3) if value >= 1e3 else ("µs", 1.0)
+    return f"{value / scale:g} {unit}"
+
+
+def tick_size(value: float) -> str:
+    """Bytes as an axis says them: ``10 kB``, ``2 MB``."""
+    unit, scale = ("GB", 1e9) if value >= 1e9 else ("MB", 1e6) if value >= 1e6 else ("kB", 1e3)
     return f"{value / scale:g} {unit}"
 
 
