@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, final
 
 import joblib
@@ -22,7 +22,7 @@ from potstill.objectives import KD, MSE
 from potstill.students import STUDENTS
 from potstill.training.candidates import Assessment, Candidate, Found, choose, pareto, under
 from potstill.training.examples import LABELS_ONLY, RealTargets, Targets, make_examples
-from potstill.training.lesson import Lesson
+from potstill.training.lesson import Lesson, Trial
 from potstill.training.search import Search
 from potstill.types import Budget, Dataset, FittedStudent, Floats, Latency, Objective, Progress, Student
 
@@ -44,6 +44,16 @@ class Searched:
     found: Found
     budget: Budget
     scale: tuple[float, float]
+    refitted: dict[Trial, Candidate] = field(default_factory=dict)
+
+    def refit(self, candidates: Sequence[Candidate]) -> None:
+        """Fit those that are not in ``refitted`` yet with the held-out rows too."""
+        new = list({one.trial: one for one in candidates if one.trial not in self.refitted}.values())
+        self.refitted.update((one.trial, one) for one in self.search.refit(new))
+
+    def again(self, candidate: Candidate) -> Candidate:
+        """``candidate`` as refitted, judged as it is now."""
+        return replace(self.refitted[candidate.trial], excess=candidate.excess)
 
 
 @dataclass(frozen=True)
@@ -56,8 +66,8 @@ class Learnt:
         Refitted; the last is None where no labels were smoothed (regression).
     found
         As they were before, with all candidates.
-    opset
-        The budget's.
+    budget
+        What they are judged by.
     """
 
     student: Candidate
@@ -65,7 +75,7 @@ class Learnt:
     twin_smoothed: Candidate | None
     found: Found
     scale: tuple[float, float]
-    opset: int | None
+    budget: Budget
     notes: tuple[str, ...]
 
 
@@ -149,20 +159,19 @@ def settle(
     if pick is not None:
         found = replace(found, student=_picked(found, pick))
     wanted = [found.student, found.twin, *([found.twin_smoothed] if found.twin_smoothed else [])]
-    different = list({id(one): one for one in wanted}.values())
-    progress.start("fitting on all rows", len(different))
-    again = dict(zip(map(id, different), searched.search.refit(different), strict=True))
-    progress.advance(len(different))
+    progress.start("fitting on all rows", len(wanted))
+    searched.refit(wanted)
+    progress.advance(len(wanted))
     notes = _over_budget(found.student, allowed) if pick is None else ()
     for note in notes:
         progress.note(note)
     return Learnt(
-        student=again[id(found.student)],
-        twin=again[id(found.twin)],
-        twin_smoothed=again[id(found.twin_smoothed)] if found.twin_smoothed else None,
+        student=searched.again(found.student),
+        twin=searched.again(found.twin),
+        twin_smoothed=searched.again(found.twin_smoothed) if found.twin_smoothed else None,
         found=found,
         scale=searched.scale,
-        opset=allowed.opset,
+        budget=allowed,
         notes=notes,
     )
 
@@ -236,7 +245,7 @@ class Assessor:
         card = Card(name="candidate", task=valid.task, schema=self._schema, calibration=calibration)
         artifact = artifact_bytes(graph, card, valid.rows)
         return Assessment(
-            loss=_loss(calibration.apply(logits), valid),
+            loss=validation_loss(calibration.apply(logits), valid),
             temperature=calibration.temperature if isinstance(calibration, Softmax) else 1.0,
             size_bytes=len(artifact),
             latency_us=quiet_latency(load(artifact), self._rows),
@@ -277,7 +286,8 @@ def chosen_device(device: str) -> str:
     return device
 
 
-def _loss(outputs: Floats, valid: Dataset) -> float:
+def validation_loss(outputs: Floats, valid: Dataset) -> float:
+    """Mean log-loss of ``(n, K)`` probabilities, or RMSE of ``(n, 1)`` values, by the validation labels."""
     assert valid.labels is not None
     if valid.task.is_classification:
         return float(np.average(log_losses(outputs, valid.labels.astype(np.int64)), weights=valid.weight))

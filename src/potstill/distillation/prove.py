@@ -29,13 +29,13 @@ from potstill.artifact import (
 )
 from potstill.artifact.card import Contender
 from potstill.distillation.columns import Picked
-from potstill.distillation.learn import Learnt, quiet_latency, single_rows
+from potstill.distillation.learn import Learnt, quiet_latency, single_rows, validation_loss
 from potstill.distillation.prepare import Prepared
 from potstill.distillation.teach import Taught, TeacherCost
 from potstill.evaluation import measure_batch
 from potstill.evaluation.evidence import Evidence, gather
 from potstill.export import artifact_bytes, check_parity, compose, graph_inputs
-from potstill.report import CandidateFacts, ModelFacts, ReportFacts
+from potstill.report import CandidateFacts, ColumnFacts, ModelFacts, ReportFacts
 from potstill.training.candidates import Candidate, pareto
 from potstill.training.examples import rows_taught
 from potstill.training.lesson import REFIT_ORIGINS
@@ -106,6 +106,9 @@ def prove(
         models=models,
         shipped=account.shipped,
         candidates=_candidates(learnt),
+        validation_losses=_validation_losses(taught, prepared.parts["valid"]),
+        budget=learnt.budget,
+        columns=_column_facts(picked),
         rows=_row_counts(prepared),
         soft_targets=_told(learnt.student),
         seconds=dict(timings),
@@ -137,7 +140,7 @@ def _export(candidate: Candidate, account: Card, prepared: Prepared, learnt: Lea
     rows, task = prepared.parts["valid"].rows, account.task
     temperature = candidate.assessment.temperature
     calibration: Calibration = Softmax(temperature) if task.is_classification else Affine(*learnt.scale)
-    graph = compose(prepared.encoder, candidate.fitted, calibration, task=task, opset=learnt.opset)
+    graph = compose(prepared.encoder, candidate.fitted, calibration, task=task, opset=learnt.budget.opset)
     check_parity(graph, prepared.encoder, candidate.fitted, calibration, rows, schema=account.schema)
     artifact = artifact_bytes(graph, msgspec.structs.replace(account, calibration=calibration), rows)
     return _Exported(candidate, calibration, graph, load(artifact), len(artifact))
@@ -275,17 +278,26 @@ def _candidates(learnt: Learnt) -> tuple[CandidateFacts, ...]:
 
 def describe_candidate(candidate: Candidate) -> str:
     """Family, size and what it was told, in a few words: ``mlp ×2, 0.5 label, out of fold, synthetic``."""
-    targets = candidate.targets
-    words = [f"{candidate.student.name} ×{candidate.student.size:g}"]
-    if candidate.is_twin:
-        return f"{words[0]}, labels alone"
-    words.append(f"{targets.hard_label_weight:g} label")
-    if targets.hard_label_weight < 1.0:
-        words.append(targets.real.replace("_", " "))
-    words.append("synthetic" if targets.synthetic else "no synthetic")
-    if candidate.objective.temperature != 1.0:
-        words.append(f"T {candidate.objective.temperature:g}")
-    return ", ".join(words)
+    return f"{candidate.student.name} ×{candidate.student.size:.3g}, {candidate.told}"
+
+
+def _column_facts(picked: Picked) -> tuple[ColumnFacts, ...]:
+    return tuple(
+        ColumnFacts(
+            names=point.names,
+            loss=point.loss,
+            low=point.low,
+            high=point.high,
+            chosen=point.names == picked.prepared.schema.names,
+        )
+        for point in picked.curve
+    )
+
+
+def _validation_losses(taught: Taught, valid: Dataset) -> dict[str, float]:
+    """What teacher and best member lose on the validation rows, where they answered them."""
+    heard = {"teacher": taught.answers, "best_member": taught.best_answers}
+    return {name: validation_loss(said["valid"], valid) for name, said in heard.items() if "valid" in said}
 
 
 def _told(candidate: Candidate) -> dict[str, str]:

@@ -84,6 +84,22 @@ class Candidate:
         return "twin_smoothed" if self.targets.smoothing else "twin"
 
     @property
+    def told(self) -> str:
+        """What it was told, in a few words: ``0.5 label, out of fold, synthetic``."""
+        targets = self.targets
+        if targets.labels_only:
+            return f"labels smoothed by {targets.smoothing:g}" if targets.smoothing else "labels alone"
+        words = [f"{targets.hard_label_weight:g} label"]
+        if targets.hard_label_weight < 1.0:
+            words.append(targets.real.replace("_", " ") + (", corrected" if targets.corrected else ""))
+        words.append("synthetic" if targets.synthetic else "no synthetic")
+        if 0 < targets.synthetic < 1:
+            words[-1] = f"{targets.synthetic:.0%} synthetic"
+        if self.objective.temperature != 1.0:
+            words.append(f"T {self.objective.temperature:g}")
+        return ", ".join(words)
+
+    @property
     def is_twin(self) -> bool:
         """Whether no teacher had a say in it."""
         return self.targets.labels_only

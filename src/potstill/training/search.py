@@ -26,7 +26,7 @@ from potstill.training.candidates import Assessment, Candidate, Found, choose, e
 from potstill.training.examples import LABELS_ONLY, Targets
 from potstill.training.lesson import Fit, Fitted, Lesson, Trial
 from potstill.training.pace import Pace
-from potstill.types import Budget, FittedStudent, Objective, Progress, Silent, Student
+from potstill.types import Budget, FittedStudent, Objective, Progress, Silent, Student, Tried
 
 Side = Literal["student", "twin"]
 
@@ -143,7 +143,8 @@ class Search:
             for trial, fitted in zip(now, self._lesson.fit(fits), strict=True):
                 candidate = self._measured(trial, fitted)
                 self._tried.append(candidate)
-                self._progress.advance(1, note=_described(candidate))
+                self._progress.advance(1)
+                self._progress.candidate(_as_told(candidate))
                 if self._resizes and not candidate.fits_budget:
                     waiting += [
                         replace(trial, student=part) for part in _smaller(trial.student, candidate.excess)
@@ -238,7 +239,13 @@ def _smaller(part: Student, over: float) -> list[Student]:
     return [part.resized(size)] if size >= SMALLEST_SIZE else []
 
 
-def _described(candidate: Candidate) -> str:
-    part, targets = candidate.student, candidate.targets
-    told = "labels" if targets.labels_only else f"{targets.hard_label_weight:g} label"
-    return f"{part.name} ×{part.size:.2g} on {told}: {candidate.assessment.loss:.4g}"
+def _as_told(candidate: Candidate) -> Tried:
+    return Tried(
+        family=candidate.student.name,
+        size=candidate.student.size,
+        told=candidate.told,
+        loss=candidate.assessment.loss,
+        size_bytes=candidate.assessment.size_bytes,
+        latency=candidate.assessment.latency_us,
+        fits_budget=candidate.fits_budget,
+    )
