@@ -65,10 +65,10 @@ def test_only_real_rows_have_two_kinds_of_soft_target(
     np.testing.assert_allclose(told.teacher_probs[:, 0], expected, rtol=1e-6)
 
 
-def test_where_the_teacher_contradicts_a_label_the_two_exchange_places() -> None:
+def test_where_the_teacher_contradicts_a_label_the_label_alone_counts() -> None:
     probs = np.array([[0.5, 0.3, 0.2], [0.5, 0.3, 0.2], [0.5, 0.3, 0.2]], dtype=np.float32)
     right = corrected(probs, np.array([2, 0, -1]))
-    expected = np.array([[0.2, 0.3, 0.5], [0.5, 0.3, 0.2], [0.5, 0.3, 0.2]], dtype=np.float32)
+    expected = np.array([[0.0, 0.0, 1.0], [0.5, 0.3, 0.2], [0.5, 0.3, 0.2]], dtype=np.float32)
     np.testing.assert_array_equal(right, expected)
     assert probs[0, 0] == np.float32(0.5)
 
@@ -76,5 +76,5 @@ def test_where_the_teacher_contradicts_a_label_the_two_exchange_places() -> None
 def test_labelled_rows_alone_are_corrected(transfer: TransferSet) -> None:
     transfer.rows["real"].labels[:2] = 1  # type: ignore[index]
     told = make_examples(transfer, tensors(), Targets(corrected=True), temperature=1.0, origins=ORIGINS)
-    certain = [1 - OUT_OF_FOLD] * 2 + [OUT_OF_FOLD] * 4 + [0.8] * 2 + [0.7] * 4 + [0.6] * 10
+    certain = [0.0] * 2 + [OUT_OF_FOLD] * 4 + [0.8] * 2 + [0.7] * 4 + [0.6] * 10
     np.testing.assert_allclose(told.teacher_probs[:, 0], certain, rtol=1e-6)

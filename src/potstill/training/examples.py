@@ -35,8 +35,8 @@ class Targets(msgspec.Struct, frozen=True):
         Weight in [0, 1) of the uniform distribution in a twin's labels: the baseline that softens its targets
         without a teacher. It counts only where labels alone are taught.
     corrected
-        Whether the soft target of a labelled row is put right where the teacher's most probable class is not
-        the label: the two exchange their probabilities (see `corrected`). Without effect on values.
+        Whether the soft target of a labelled row gives way to the label where the teacher's most probable
+        class is another: for labels that are to be trusted. Without effect on values.
     """
 
     hard_label_weight: float = 0.5
@@ -106,9 +106,7 @@ def rows_taught(transfer: TransferSet, targets: Targets, origins: Sequence[Origi
 
 
 def corrected(teacher_probs: Floats, labels: Ints) -> Floats:
-    """Soft targets whose most probable class is the label: where it is another, the two exchange places.
-
-    The probabilities of all other classes, and how sure the teacher is of its first choice, stay.
+    """Soft targets that contradict no label: where another class is most probable, the label alone counts.
 
     Parameters
     ----------
@@ -116,17 +114,11 @@ def corrected(teacher_probs: Floats, labels: Ints) -> Floats:
         ``(n, K)`` at any temperature.
     labels
         ``(n,)`` class indices; rows without one (-1) stay as they are.
-
-    References
-    ----------
-    Wen, Lai, Qian: Preparing lessons: improve knowledge distillation with better supervision,
-    Neurocomputing 2021 (knowledge adjustment by probability shift).
     """
-    said = teacher_probs.argmax(axis=1)
-    wrong = np.flatnonzero((labels >= 0) & (said != labels))
+    wrong = np.flatnonzero((labels >= 0) & (teacher_probs.argmax(axis=1) != labels))
     right = teacher_probs.copy()
-    right[wrong, labels[wrong]] = teacher_probs[wrong, said[wrong]]
-    right[wrong, said[wrong]] = teacher_probs[wrong, labels[wrong]]
+    right[wrong] = 0.0
+    right[wrong, labels[wrong]] = 1.0
     return right
 
 
