@@ -92,7 +92,7 @@ def test_dictionary_is_the_contract_scripts_read(result: Result) -> None:
 
 def test_answers_are_those_the_scores_were_made_of(result: Result) -> None:
     scores = result.to_dict()
-    assert result.answers.keys() == {"teacher", "best_member", "twin", "student"}
+    assert {"teacher", "best_member", "twin", "student"} < result.answers.keys()
     for model, probs in result.answers.items():
         assert probs.shape == (114, 2)
         losses = log_losses(probs, _test_labels())

@@ -211,14 +211,16 @@ def kinds_of_target(taught: Taught, recipe: Recipe) -> list[Targets]:
     more = {"unlabeled", "synthetic"} & taught.transfer.rows.keys()
     crossed = bool(taught.transfer.cross_fitted.out_of_fold.any())
     real: RealTargets = recipe.real_targets or ("out_of_fold" if crossed else "in_sample")
-    kinds = [Targets(hard_label_weight=0.5, real=real), Targets(hard_label_weight=0.0, real=real)]
+    kinds = [Targets(hard_label_weight=0.5, real=real)]
+    if more:
+        kinds.append(Targets(hard_label_weight=1.0, real=real))
     if crossed and recipe.real_targets is None:
         kinds.append(Targets(hard_label_weight=0.0, real="in_sample"))
+    if taught.transfer.rows["real"].task.is_classification:
+        kinds.append(Targets(hard_label_weight=0.5, real=real, corrected=True))
+    kinds.append(Targets(hard_label_weight=0.0, real=real))
     if more:
-        kinds += [
-            Targets(hard_label_weight=1.0, real=real),
-            Targets(hard_label_weight=0.5, real=real, synthetic=0.0),
-        ]
+        kinds.append(Targets(hard_label_weight=0.5, real=real, synthetic=0.0))
     if recipe.hard_label_weight is not None:
         kinds = [msgspec.structs.replace(kind, hard_label_weight=recipe.hard_label_weight) for kind in kinds]
     return list(dict.fromkeys(kinds))

@@ -33,6 +33,9 @@ Side = Literal["student", "twin"]
 NEAR, NEAR_FAMILIES = 1.1, 2
 """So many families, with at most so many times the best loss, are tried with more targets."""
 
+NEAR_KINDS = 2
+"""Other kinds of target that a family gets which is near the best, but not it."""
+
 VARIANTS: dict[Side, int] = {"student": 2, "twin": 4}
 """Other settings tried for each leader; the twin has no other targets to try, so it gets more."""
 
@@ -110,7 +113,7 @@ class Search:
         parts = [self._fitting(family) for family in families] if free_size else list(families)
         first = self._objectives[0]
         self._try([trial for part in parts for trial in (self._twin_of(part), Trial(part, kinds[0], first))])
-        self._try([replace(one.trial, targets=kind) for one in self._near() for kind in kinds[1:]])
+        self._try(list(self._other_targets(kinds)))
         self._try([replace(self._leader("student").trial, objective=other) for other in self._objectives[1:]])
         if free_size:
             self._try(list(self._variants()))
@@ -177,6 +180,12 @@ class Search:
             part = smaller[0]
             over = excess(self._budget, self._assess(self._lesson.sketch(replace(trial, student=part))))
         return part
+
+    def _other_targets(self, kinds: Sequence[Targets]) -> Iterator[Trial]:
+        """All other kinds for the best family, the next few for those near it."""
+        for place, one in enumerate(self._near()):
+            for kind in kinds[1:] if place == 0 else kinds[1 : 1 + NEAR_KINDS]:
+                yield replace(one.trial, targets=kind)
 
     def _near(self) -> list[Candidate]:
         """The best student of each family that is near the best of all."""
