@@ -8,11 +8,15 @@ import msgspec
 import numpy as np
 import pytest
 
-from potstill.students import GBDT, MLP, STUDENTS
+from potstill.students import GBDT, MLP, STUDENTS, Additive
 from potstill.testing.student import check_student, student_cases
 from potstill.types import Student
 
-SMALL: dict[str, Student] = {"gbdt": GBDT(), "mlp": MLP(hidden=(16, 16), epochs=50)}
+SMALL: dict[str, Student] = {
+    "gbdt": GBDT(),
+    "mlp": MLP(hidden=(16, 16), epochs=50),
+    "additive": Additive(),
+}
 """A quick one of each family."""
 
 

@@ -15,6 +15,7 @@ from potstill.cli.training_options import (
     FILE,
     budget_from,
     data_options,
+    directions_by_column,
     multiple_or_auto,
     recipe_from,
     student_from,
@@ -39,7 +40,16 @@ STUDENT, OUTPUT, RUN = "Student and budget", "Output", "Run"
 @click.argument("train", type=FILE)
 @data_options
 @teacher_options
-@option("--student", metavar="NAME", section=STUDENT, help="gbdt or mlp; the best of them by default.")
+@option("--student", metavar="NAME", section=STUDENT, help="gbdt, mlp or additive; the best by default.")
+@option(
+    "--monotone",
+    metavar="NAME=+1",
+    multiple=True,
+    callback=directions_by_column,
+    section=STUDENT,
+    help="As this column rises, the student's value (of two classes, the probability of the second in sorted "
+    "order) never falls; -1: never rises. Repeatable.",
+)
 @option(
     "--latency-ms",
     type=float,

@@ -40,6 +40,19 @@ def kinds_by_column(
     return chosen
 
 
+def directions_by_column(
+    _ctx: click.Context, _parameter: click.Parameter, given: tuple[str, ...]
+) -> dict[str, int]:
+    """``("income=+1",)`` as ``{"income": 1}``."""
+    chosen: dict[str, int] = {}
+    for pair in given:
+        name, equals, direction = pair.rpartition("=")
+        if not equals or direction not in ("+1", "1", "-1"):
+            raise click.BadParameter(f"wanted NAME=+1 or NAME=-1, got {pair!r}.")
+        chosen[name] = int(direction)
+    return chosen
+
+
 def multiple_or_auto(_ctx: click.Context, _parameter: click.Parameter, given: str | None) -> float | None:
     """``--synthetic``: a multiple of the real rows, or None to decide."""
     if given is None or given == "auto":
@@ -181,6 +194,7 @@ def recipe_from(chosen: Mapping[str, Any]) -> Recipe:
     given = {name: chosen[name] for name in RECIPE_FIELDS if chosen.get(name) is not None}
     given["columns"] = {**recipe.columns, **chosen["columns"]}
     given["drop"] = tuple(dict.fromkeys([*recipe.drop, *chosen["drop"]]))
+    given["monotone"] = {**recipe.monotone, **chosen.get("monotone", {})}
     given["trust"] = recipe.trust or chosen["trust"]
     if chosen["cache"] and chosen["no_cache"]:
         raise UserError("--cache and --no-cache contradict each other.", hint="Leave one of them out.")

@@ -82,7 +82,7 @@ def learn(
         objective=_objective(train, recipe),
         progress=progress,
     )
-    families = [family() for family in STUDENTS.values()] if student is None else [student]
+    families = families_for(prepared) if student is None else [student]
     found = search.run(families, kinds_of_target(taught, recipe), free_size=student is None)
     progress.start("fitting on all rows", 2)
     refitted, *others = search.refit([found.student, *([] if found.student is found.twin else [found.twin])])
@@ -92,6 +92,12 @@ def learn(
     for note in notes:
         progress.note(note)
     return Learnt(student=refitted, twin=twin, found=found, scale=scale, opset=budget.opset, notes=notes)
+
+
+def families_for(prepared: Prepared) -> list[Student]:
+    """Every family, with its defaults, that can keep what the columns ask for."""
+    constrained = any(prepared.encoder.spec.monotone)
+    return [family() for family in STUDENTS.values() if family.keeps_monotone or not constrained]
 
 
 def _over_budget(chosen: Candidate, budget: Budget) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from potstill.distillation.learn import learn
+from potstill.distillation.monotone import check_keeps_monotone
 from potstill.distillation.prepare import prepare
 from potstill.distillation.prove import prove
 from potstill.distillation.recipe import Recipe
@@ -90,7 +91,10 @@ def distill(
     if not 0 <= seed <= MAX_SEED:
         raise UserError(f"Wanted a seed from 0 to {MAX_SEED:,}, got {seed:,}.", hint="0 is as good as any.")
     recipe, progress, budget = recipe or Recipe(), progress or Silent(), budget or DEFAULT_BUDGET
-    chosen_opset(budget.opset)  # raises now rather than after the teacher
+    # These raise now rather than after the teacher.
+    chosen_opset(budget.opset)
+    if student is not None:
+        check_keeps_monotone(student, recipe.monotone)
     clock = _Clock()
     with clock.stage("prepare"):
         prepared = prepare(

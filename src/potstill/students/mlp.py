@@ -61,6 +61,7 @@ class MLP(msgspec.Struct, frozen=True):
     """
 
     name: ClassVar[str] = "mlp"
+    keeps_monotone: ClassVar[bool] = False
 
     hidden: tuple[int, ...] = (256, 256)
     numeric_embedding: Literal["periodic"] | None = "periodic"
