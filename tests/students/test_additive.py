@@ -64,10 +64,12 @@ def test_ties_fall_on_the_same_side_in_both_forms() -> None:
 def test_effects_of_two_columns_add_up() -> None:
     case = student_cases()[0]
     fitted = fitted_on(case)
+    edges = fitted.thresholds()
+    first, second = sorted(edges, key=lambda column: len(edges[column]))[-2:]
     rows = {name: np.repeat(tensor[:1], 4, axis=0) for name, tensor in case.valid.tensors.items()}
     numeric = rows["numeric"].copy()
-    numeric[[1, 3], 2] = np.inf
-    numeric[[2, 3], 7] = -np.inf
+    numeric[:, first] = [-np.inf, np.inf, -np.inf, np.inf]
+    numeric[:, second] = [-np.inf, -np.inf, np.inf, np.inf]
     neither, one, other, both = fitted.logits({**rows, "numeric": numeric})[:, 1]
     assert abs(one - neither) > 0.01
     assert abs(other - neither) > 0.01
