@@ -109,7 +109,7 @@ def test_teachers_are_passed_on_as_they_are(asked: Any) -> None:
 
 
 WRONG = [
-    ("--student forest", "There is no student called 'forest'; there are: gbdt, mlp."),
+    ("--student forest", "There is no student called 'forest'; there are: additive, gbdt, mlp."),
     ("--soft-targets-key id", "--soft-targets-key needs --soft-targets."),
     ("--soft-targets s.csv --teacher t.onnx", "Wanted either --teacher or --soft-targets, got both."),
     ("--cache c --no-cache", "--cache and --no-cache contradict each other."),
