@@ -91,6 +91,9 @@ class Column(msgspec.Struct, frozen=True, omit_defaults=True):
         Smallest and largest finite value seen (days for dates); None for categories.
     has_missing
         Whether a value was missing in the training rows.
+    monotone
+        +1: the answer (a value, or the probability of the second class) never falls as the number rises; -1:
+        it never rises; 0: it may do both.
     """
 
     name: str
@@ -100,6 +103,7 @@ class Column(msgspec.Struct, frozen=True, omit_defaults=True):
     low: float | None = None
     high: float | None = None
     has_missing: bool = False
+    monotone: int = 0
 
 
 class DroppedColumn(msgspec.Struct, frozen=True):
@@ -131,11 +135,15 @@ class FeatureSpec(msgspec.Struct, frozen=True):
         For each column of ``tensors["categorical"]``: number of level ids, the ids 0 and 1 included.
     categorical
         Names of the columns of ``tensors["categorical"]``.
+    monotone
+        For each column of ``tensors["numeric"]``: +1 where the value, or the second class's logit, must never
+        fall as the number rises, -1 where it must never rise, 0 where it may do both. Empty for no such wish.
     """
 
     numeric: tuple[str, ...] = ()
     categorical: tuple[str, ...] = ()
     cardinalities: tuple[int, ...] = ()
+    monotone: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -375,9 +383,13 @@ class Objective(Protocol):
 
 
 class Student(Protocol):
-    """A family of small models with its hyper-parameters; itself never holds data."""
+    """A family of small models with its hyper-parameters; itself never holds data.
+
+    ``keeps_monotone`` says whether `fit` keeps to ``spec.monotone``.
+    """
 
     name: ClassVar[str]
+    keeps_monotone: ClassVar[bool]
 
     @property
     def size(self) -> float:

@@ -100,6 +100,15 @@ def test_an_operator_set_leaves_the_rest_of_the_budget_as_it_is(asked: Any) -> N
     assert asked("--opset", "17", "--size-kb", "9")["budget"] == Budget(size_kb=9.0, opset=17)
 
 
+def test_monotone_directions(asked: Any, tmp_path: Path, run: Any) -> None:
+    (tmp_path / "r.toml").write_text("[monotone]\nage = 1\nincome = 1\n")
+    given = asked("--monotone", "income=-1", "--monotone", "a=b=+1", "--recipe", "r.toml")
+    assert given["recipe"].monotone == {"age": 1, "income": -1, "a=b": 1}
+    done = run("distill", "train.csv", "-t", "y", "--monotone", "income=up")
+    assert done.code == 2
+    assert "wanted NAME=+1 or NAME=-1, got 'income=up'." in done.err
+
+
 def test_options_come_before_the_recipe_file(asked: Any, tmp_path: Path) -> None:
     (tmp_path / "r.toml").write_text('folds = 4\ntemperature = 3.0\ndrop = ["id"]\n')
     recipe = asked("--recipe", "r.toml", "--folds", "6", "--drop", "k")["recipe"]
@@ -165,7 +174,7 @@ def test_the_command_line_is_kept_as_it_was_typed() -> None:
 
 
 WRONG = [
-    ("--student forest", "There is no student called 'forest'; there are: gbdt, mlp."),
+    ("--student forest", "There is no student called 'forest'; there are: additive, gbdt, mlp."),
     ("--soft-targets-key id", "--soft-targets-key needs --soft-targets."),
     ("--soft-targets s.csv --teacher t.onnx", "Wanted either --teacher or --soft-targets, got both."),
     ("--cache c --no-cache", "--cache and --no-cache contradict each other."),

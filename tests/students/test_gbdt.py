@@ -21,7 +21,7 @@ from potstill.modalities.category_codes import fit_category_codes
 from potstill.objectives import DIST, DKD, JSD, KD, LogitMSE, blended
 from potstill.students import GBDT
 from potstill.students.boosting_loss import autograd_gradients, boosting_loss, kd_gradients
-from potstill.students.forest import round_down
+from potstill.students.forest import ZERO, round_down
 from potstill.students.gbdt import FittedGBDT
 from potstill.students.targets import blended_targets
 from potstill.testing.student import (
@@ -134,6 +134,28 @@ def test_rounding_down_keeps_every_decision(
 def test_rounding_down_at_a_tie_of_float32() -> None:
     between = np.array([np.float64(np.float32(0.1)) - 1e-12])
     assert round_down(between)[0] < np.float32(0.1)
+
+
+def test_numbers_that_lightgbm_reads_as_zero() -> None:
+    case = student_cases()[2]
+    numeric = case.train.tensors["numeric"].copy()
+    half = np.arange(len(numeric)) % 2 == 0
+    numeric[:, 4] = np.where(half, np.where(case.train.teacher_probs[:, 0] > 0, 0, -1), numeric[:, 4])
+    case = replace(case, train=replace(case.train, tensors={**case.train.tensors, "numeric": numeric}))
+    fitted = fitted_on(case, GBDT())
+    assert (np.abs(fitted.forest.threshold[~fitted.forest.is_leaf]) < 1e-30).any()
+    tensors = {name: np.repeat(tensor[:1], 7, axis=0) for name, tensor in case.valid.tensors.items()}
+    tiny = [
+        -2e-35,
+        np.nextafter(-ZERO, np.float32(-1)),
+        -ZERO,
+        0.0,
+        ZERO,
+        np.nextafter(ZERO, np.float32(1)),
+        1,
+    ]
+    tensors["numeric"][:, 4] = tiny
+    check_same_answers(fitted, case, tensors, "next to zero")
 
 
 def test_missing_where_none_was_in_training_is_the_median() -> None:

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from potstill.students import GBDT, MLP, STUDENTS, TabM
+from potstill.students import GBDT, MLP, STUDENTS, Additive, TabM
 from potstill.testing.student import check_student, student_cases
 from potstill.types import Student
 
@@ -16,6 +16,7 @@ SMALL: dict[str, Student] = {
     "gbdt": GBDT(),
     "mlp": MLP(hidden=(16, 16), epochs=100),
     "tabm": TabM(hidden=(16, 16), heads=4, kept=2, epochs=100),
+    "additive": Additive(),
 }
 """A quick one of each family."""
 

@@ -9,6 +9,7 @@ from potstill.types import Column, Schema
 
 HEADS = ("name", "kind", "values", "missing")
 _SHOWN_LEVELS = 4
+_DIRECTIONS = {0: "", 1: " (monotone +1)", -1: " (monotone -1)"}
 
 
 def rows_of(schema: Schema) -> list[Sequence[str]]:
@@ -27,4 +28,4 @@ def _values(column: Column) -> str:
         return ""
     if column.kind == "date":
         return f"{(days_to_iso(column.low) or '')[:10]} to {(days_to_iso(column.high) or '')[:10]}"
-    return f"{column.low:g} to {column.high:g}"
+    return f"{column.low:g} to {column.high:g}{_DIRECTIONS[column.monotone]}"

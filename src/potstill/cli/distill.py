@@ -18,6 +18,7 @@ from potstill.cli.training_options import (
     budget_from,
     budget_options,
     data_options,
+    directions_by_column,
     multiple_or_auto,
     recipe_from,
     seconds_of,
@@ -44,7 +45,18 @@ OUTPUT, RUN = "Output", "Run"
 @click.argument("train", type=FILE)
 @data_options
 @teacher_options
-@option("--student", metavar="NAME", section=STUDENT, help="gbdt or mlp; the best of them by default.")
+@option(
+    "--student", metavar="NAME", section=STUDENT, help="A family, see `potstill parts`; the best by default."
+)
+@option(
+    "--monotone",
+    metavar="NAME=+1",
+    multiple=True,
+    callback=directions_by_column,
+    section=STUDENT,
+    help="As this column rises, the student's value (of two classes, the probability of the second in sorted "
+    "order) never falls; -1: never rises. Repeatable.",
+)
 @budget_options
 @student_column_options
 @option("--temperature", type=float, section=STUDENT, help="Of the distillation loss; searched by default.")

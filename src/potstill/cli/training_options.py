@@ -44,6 +44,19 @@ def kinds_by_column(
     return chosen
 
 
+def directions_by_column(
+    _ctx: click.Context, _parameter: click.Parameter, given: tuple[str, ...]
+) -> dict[str, int]:
+    """``("income=+1",)`` as ``{"income": 1}``."""
+    chosen: dict[str, int] = {}
+    for pair in given:
+        name, equals, direction = pair.rpartition("=")
+        if not equals or direction not in ("+1", "1", "-1"):
+            raise click.BadParameter(f"wanted NAME=+1 or NAME=-1, got {pair!r}.")
+        chosen[name] = int(direction)
+    return chosen
+
+
 def multiple_or_auto(_ctx: click.Context, _parameter: click.Parameter, given: str | None) -> float | None:
     """``--synthetic``: a multiple of the real rows, or None to decide."""
     if given is None or given == "auto":
@@ -262,6 +275,7 @@ def recipe_from(chosen: Mapping[str, Any]) -> Recipe:
     given["drop"] = tuple(dict.fromkeys([*recipe.drop, *chosen["drop"]]))
     given["student_columns"] = chosen.get("student_columns") or recipe.student_columns
     given["without"] = tuple(dict.fromkeys([*recipe.without, *chosen.get("without", ())]))
+    given["monotone"] = {**recipe.monotone, **chosen.get("monotone", {})}
     given["trust"] = recipe.trust or chosen["trust"]
     if chosen["cache"] and chosen["no_cache"]:
         raise UserError("--cache and --no-cache contradict each other.", hint="Leave one of them out.")

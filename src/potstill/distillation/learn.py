@@ -110,7 +110,7 @@ def search_students(
         limit_s=limit_s,
         progress=progress,
     )
-    families = [family() for family in STUDENTS.values()] if student is None else [student]
+    families = families_for(prepared) if student is None else [student]
     found = search.run(families, kinds_of_target(taught, recipe), free_size=student is None)
     return Searched(search, found, budget, scale)
 
@@ -184,6 +184,12 @@ def _picked(found: Found, number: int) -> Candidate:
             hint="The report and `potstill compare` number them.",
         )
     return front[number - 1]
+
+
+def families_for(prepared: Prepared) -> list[Student]:
+    """Every family, with its defaults, that can keep what the columns ask for."""
+    constrained = any(prepared.encoder.spec.monotone)
+    return [family() for family in STUDENTS.values() if family.keeps_monotone or not constrained]
 
 
 def _over_budget(chosen: Candidate, budget: Budget) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from potstill.data import (
     load_dataset,
     split,
 )
+from potstill.distillation.monotone import describe_monotone, with_monotone
 from potstill.distillation.recipe import Recipe
 from potstill.errors import UserError
 from potstill.modalities import TabularEncoder
@@ -139,6 +140,8 @@ def prepare(
     notes = list(loaded.notes)
     parts_index = split_rows(loaded, recipe, seed=seed, has_test=test is not None)
     whole = _schema_without(loaded.dataset, parts_index.test, recipe)
+    whole = replace(whole, schema=with_monotone(whole.schema, recipe.monotone, whole.task))
+    notes += describe_monotone(whole.schema, whole.task)
     parts: dict[Part, Dataset] = {
         "train": whole.take(parts_index.train),
         "valid": whole.take(parts_index.valid),

@@ -30,6 +30,7 @@ from potstill.artifact import (
 from potstill.artifact.card import Contender
 from potstill.distillation.columns import Picked
 from potstill.distillation.learn import Learnt, quiet_latency, single_rows, validation_loss
+from potstill.distillation.monotone import describe_monotone
 from potstill.distillation.prepare import Prepared
 from potstill.distillation.teach import Taught, TeacherCost
 from potstill.evaluation import measure_batch
@@ -323,6 +324,7 @@ def _card_words(card: Card) -> dict[str, str]:
         "target": f"{card.task.target} ({card.task.kind})",
         "columns": ", ".join(card.schema.names),
         "left out": ", ".join(f"{gone.name} ({gone.reason})" for gone in card.schema.dropped) or "none",
+        "monotone": " ".join(describe_monotone(card.schema, card.task)) or "no constraint",
         "teacher": ", ".join(f"{name} {weight:.2f}" for name, weight in lineage.members.items()),
         "student": f"{lineage.student} {lineage.hyper_parameters}",
         "loss": f"{lineage.objective}, T = {lineage.temperature:g}, label weight {lineage.hard_weight:g}",

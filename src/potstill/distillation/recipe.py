@@ -26,6 +26,9 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     student_columns, without
         Columns that the student may see (all, where none are named), and columns that it may not: those that
         are not there, or cost too much, where the student serves. The teacher sees them all the same.
+    monotone
+        Numeric or boolean columns to +1 or -1: as the column rises, all else equal, the student's value (for
+        two classes, the probability of the second in sorted order) never falls, or never rises.
     weight, group, time
         Names of the column of sample weights, of the groups that are never split, and of the time by which to
         split.
@@ -68,6 +71,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     drop: tuple[str, ...] = ()
     student_columns: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
+    monotone: dict[str, int] = {}
     weight: str | None = None
     group: str | None = None
     time: str | None = None
@@ -100,6 +104,12 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
                 raise UserError(
                     f"The recipe wants {name} to be one of {listed}, got {getattr(self, name)!r}.",
                     hint="Leave it out to use the default.",
+                )
+        for name, direction in self.monotone.items():
+            if direction not in (-1, 1):
+                raise UserError(
+                    f"Wanted the monotone direction of column {name!r} to be +1 or -1, got {direction}.",
+                    hint="+1: the answer never falls as the column rises; -1: it never rises.",
                 )
 
     @classmethod

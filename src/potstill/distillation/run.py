@@ -7,6 +7,7 @@ from typing import Any
 from potstill.distillation.clock import Clock
 from potstill.distillation.columns import pick_columns
 from potstill.distillation.learn import search_students, settle
+from potstill.distillation.monotone import check_keeps_monotone
 from potstill.distillation.prepare import prepare
 from potstill.distillation.prove import prove
 from potstill.distillation.recipe import Recipe
@@ -93,7 +94,10 @@ def distill(
     if not 0 <= seed <= MAX_SEED:
         raise UserError(f"Wanted a seed from 0 to {MAX_SEED:,}, got {seed:,}.", hint="0 is as good as any.")
     recipe, progress, budget = recipe or Recipe(), progress or Silent(), budget or DEFAULT_BUDGET
-    chosen_opset(budget.opset)  # raises now rather than after the teacher
+    # These raise now rather than after the teacher.
+    chosen_opset(budget.opset)
+    if student is not None:
+        check_keeps_monotone(student, recipe.monotone)
     clock = Clock(recipe.time_limit)
     with clock.stage("prepare"):
         prepared = prepare(

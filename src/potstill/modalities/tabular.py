@@ -54,6 +54,7 @@ class TabularEncoder:
             numeric=tuple(names),
             categorical=tuple(column.name for column in self._categories),
             cardinalities=tuple(_FIRST_LEVEL + len(column.levels) for column in self._categories),
+            monotone=self._monotone(len(names)),
         )
 
     def encode(self, rows: nw.DataFrame[Any]) -> Tensors:
@@ -99,6 +100,11 @@ class TabularEncoder:
             ids = [_build_levels(graph, column) for column in self._categories]
             tensors["categorical"] = _columns(graph, _stack(graph, ids), len(ids))
         return tensors
+
+    def _monotone(self, n_numeric: int) -> tuple[int, ...]:
+        """A date is several columns, none of which rises with it, so dates have no direction."""
+        wanted = [column.monotone for column in self._plain]
+        return (*wanted, *[0] * (n_numeric - len(wanted))) if any(wanted) else ()
 
     @property
     def _plain(self) -> list[Column]:

@@ -5,12 +5,13 @@ To add one, write its Struct in a file of its own and a line in `STUDENTS`.
 
 from __future__ import annotations
 
+from potstill.students.additive import Additive
 from potstill.students.gbdt import GBDT
 from potstill.students.mlp import MLP
 from potstill.students.tabm import TabM
 from potstill.types import Student
 
-STUDENTS: dict[str, type[Student]] = {"gbdt": GBDT, "mlp": MLP, "tabm": TabM}
+STUDENTS: dict[str, type[Student]] = {"gbdt": GBDT, "mlp": MLP, "tabm": TabM, "additive": Additive}
 """Families by name."""
 
-__all__ = ["GBDT", "MLP", "STUDENTS", "TabM"]
+__all__ = ["GBDT", "MLP", "STUDENTS", "Additive", "TabM"]

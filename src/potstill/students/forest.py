@@ -16,6 +16,9 @@ TREE_ENSEMBLE_SINCE = 5
 DEFAULT_LEFT = 2
 MISSING_SHIFT = 2
 MISSING_IS_NAN = 2
+ZERO = np.float32(1e-35)
+"""LightGBM reads numbers no larger than this, of either sign, as 0."""
+
 _LONE_LEAF = {
     "split_feature": "0",
     "threshold": "0",
@@ -164,7 +167,7 @@ def _read_tree(fields: dict[str, str], index: int, nan_value: Floats) -> dict[st
         return column
 
     feature = splits("split_feature", np.int64)
-    threshold = round_down(splits("threshold", np.float64))
+    threshold = beyond_zero(round_down(splits("threshold", np.float64)))
     decision = splits("decision_type", np.int64)
     stand_in = np.nan_to_num(nan_value[feature], nan=0.0)
     is_nan_aware = (decision >> MISSING_SHIFT) & 3 == MISSING_IS_NAN
@@ -202,3 +205,11 @@ def round_down(thresholds: Doubles) -> Floats:
         below = np.nextafter(nearest, np.float32(-np.inf))
     rounded: Floats = np.where(nearest.astype(np.float64) > thresholds, below, nearest)
     return rounded
+
+
+def beyond_zero(thresholds: Floats) -> Floats:
+    """Thresholds that answer numbers which LightGBM reads as 0 as they answer 0."""
+    below = np.nextafter(-ZERO, np.float32(-np.inf))
+    tiny = np.abs(thresholds) <= ZERO
+    moved: Floats = np.where(tiny, np.where(thresholds < 0, below, ZERO), thresholds)
+    return moved

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
@@ -13,11 +13,9 @@ import msgspec
 import numpy as np
 
 from potstill.graph import GraphBuilder
-from potstill.students.boosting_loss import BoostingLoss, boosting_loss, label_log_loss
+from potstill.students.boosting import boost
 from potstill.students.forest import Forest, read_forest
-from potstill.students.rows import labelled_rows
-from potstill.students.targets import blended_targets
-from potstill.students.tree_features import TreeFeatures, fit_tree_features
+from potstill.students.tree_features import TreeFeatures
 from potstill.types import (
     Examples,
     FeatureSpec,
@@ -25,11 +23,12 @@ from potstill.types import (
     Floats,
     Objective,
     Progress,
-    Silent,
-    Student,
     Task,
     Tensors,
 )
+
+LEAVES_IN_ALL = 12_400
+"""Of all trees together, for one score a row: 400 trees of 31 leaves."""
 
 
 class GBDT(msgspec.Struct, frozen=True):
@@ -38,8 +37,9 @@ class GBDT(msgspec.Struct, frozen=True):
     Parameters
     ----------
     rounds
-        Boosting rounds at most. None: 400 for one score a row, fewer the more classes there are, since every
-        class takes a tree each round.
+        Boosting rounds at most. None: as many as make 12,400 leaves for one score a row, so that ``leaves``
+        changes the shape and not the size; fewer the more classes there are, since every class takes a tree
+        each round.
     leaves
         Leaves of a tree at most.
     learning_rate
@@ -51,6 +51,7 @@ class GBDT(msgspec.Struct, frozen=True):
     """
 
     name: ClassVar[str] = "gbdt"
+    keeps_monotone: ClassVar[bool] = True
 
     rounds: int | None = None
     leaves: int = 31
@@ -66,8 +67,14 @@ class GBDT(msgspec.Struct, frozen=True):
         """The same family at another size."""
         return msgspec.structs.replace(self, size=size)
 
-    def variants(self) -> tuple[Student, ...]:
-        return ()
+    def variants(self) -> tuple[GBDT, ...]:
+        """Other settings of the same size worth a trial, the most promising first."""
+        return (
+            msgspec.structs.replace(self, feature_fraction=0.4 * self.feature_fraction),
+            msgspec.structs.replace(self, leaves=max(2, self.leaves // 2)),
+            msgspec.structs.replace(self, leaves=2 * self.leaves),
+            msgspec.structs.replace(self, l2=20.0 * self.l2),
+        )
 
     def fit(
         self,
@@ -84,53 +91,40 @@ class GBDT(msgspec.Struct, frozen=True):
         progress: Progress | None = None,
     ) -> tuple[FittedStudent, int]:
         """Fit; see `potstill.types.Student.fit`. The effort is the number of rounds."""
-        targets = blended_targets(train, task.n_outputs)
-        features, train_features = fit_tree_features(train, targets, spec=spec, seed=seed)
-        loss = boosting_loss(train, targets, objective)
-        rounds = effort or self._rounds(loss.n_scores)
-        tracker = progress or Silent()
-        tracker.start("boosting", rounds)
-        callbacks: list[Any] = [lambda _: tracker.advance()]
-        data = _boosting_data(train_features, loss.targets, train.weight, loss.start)
-        judged = labelled_rows(valid) if valid is not None and effort is None else None
-        if judged is not None:
-            callbacks.append(lightgbm.early_stopping(max(10, rounds // 8), verbose=False))
-        booster = lightgbm.train(
-            self._parameters(loss, seed),
-            data,
-            num_boost_round=rounds,
-            valid_sets=[] if judged is None else [_judging_data(judged, features, loss, data)],
-            feval=_metric(judged, loss),
-            callbacks=callbacks,
+        boosted = boost(
+            train,
+            valid,
+            spec=spec,
+            task=task,
+            objective=objective,
+            seed=seed,
+            effort=effort,
+            time_limit_s=time_limit_s,
+            progress=progress,
+            rounds=self._rounds,
+            parameters=lambda rounds, _: self._parameters(rounds),
         )
-        best = booster.best_iteration if judged is not None else booster.current_iteration()
-        base = np.concatenate([np.zeros(task.n_outputs - loss.n_scores, dtype=np.float32), loss.start])
-        text = booster.model_to_string(num_iteration=best)
-        return FittedGBDT(features=features, model_text=text, base=base), best
+        text = boosted.booster.model_to_string()
+        return FittedGBDT(features=boosted.features, model_text=text, base=boosted.base), boosted.effort
+
+    @property
+    def _leaves(self) -> int:
+        return max(2, round(self.leaves * math.sqrt(self.size)))
 
     def _rounds(self, n_scores: int) -> int:
-        rounds = self.rounds or 400 * n_scores**-0.7
+        rounds = self.rounds or LEAVES_IN_ALL / self.leaves * n_scores**-0.7
         return max(1, round(rounds * math.sqrt(self.size)))
 
-    def _parameters(self, loss: BoostingLoss, seed: int) -> dict[str, Any]:
-        rounds = self._rounds(loss.n_scores)
+    def _parameters(self, rounds: int) -> dict[str, Any]:
         return {
-            "objective": loss.objective,
-            "metric": loss.objective if isinstance(loss.objective, str) else "None",
-            "num_class": loss.n_scores,
             "learning_rate": self.learning_rate or min(0.3, 1.2 / math.sqrt(rounds)),
-            "num_leaves": max(2, round(self.leaves * math.sqrt(self.size))),
+            "num_leaves": self._leaves,
             "min_data_in_leaf": self.min_data_in_leaf,
             "lambda_l2": self.l2,
             "feature_fraction": self.feature_fraction,
             "bagging_fraction": self.bagging_fraction,
             "bagging_freq": int(self.bagging_fraction < 1),
             "max_bin": self.max_bin,
-            "boost_from_average": False,
-            "seed": seed % 2**31,
-            "deterministic": True,
-            "force_row_wise": True,
-            "verbose": -1,
         }
 
 
@@ -162,6 +156,11 @@ class FittedGBDT:
         """The trees as arrays."""
         return read_forest(self.model_text, self.features.stand_in)
 
+    def thresholds(self) -> Mapping[int, Floats]:
+        """Thresholds by column; see `potstill.export.perturb.Splits`."""
+        forest, numeric = self.forest, range(self.features.n_numeric)
+        return {column: forest.threshold[(forest.feature == column) & ~forest.is_leaf] for column in numeric}
+
     def logits(self, tensors: Tensors) -> Floats:
         """``(n, K)`` float32, see `potstill.types.FittedStudent`."""
         features = self.features.encode(tensors)
@@ -182,35 +181,3 @@ class FittedGBDT:
     @cached_property
     def _booster(self) -> lightgbm.Booster:
         return lightgbm.Booster(model_str=self.model_text)
-
-
-def _boosting_data(
-    features: Floats,
-    targets: Floats,
-    weight: Floats,
-    start: Floats,
-    *,
-    reference: lightgbm.Dataset | None = None,
-) -> lightgbm.Dataset:
-    return lightgbm.Dataset(
-        features,
-        targets,
-        weight=weight,
-        # Class after class, as LightGBM keeps its scores.
-        init_score=np.repeat(start.astype(np.float64), len(features)),
-        reference=reference,
-    )
-
-
-def _judging_data(
-    judged: Examples, features: TreeFeatures, loss: BoostingLoss, data: lightgbm.Dataset
-) -> lightgbm.Dataset:
-    labels = judged.labels.astype(np.float32)
-    return _boosting_data(features.encode(judged.tensors), labels, judged.weight, loss.start, reference=data)
-
-
-def _metric(judged: Examples | None, loss: BoostingLoss) -> Callable[..., tuple[str, float, bool]] | None:
-    """The labels' log-loss where LightGBM does not compute it by itself."""
-    if judged is None or isinstance(loss.objective, str):
-        return None
-    return lambda scores, _: ("log_loss", label_log_loss(scores, judged), False)

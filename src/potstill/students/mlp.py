@@ -42,6 +42,7 @@ class MLP(msgspec.Struct, frozen=True):
     """
 
     name: ClassVar[str] = "mlp"
+    keeps_monotone: ClassVar[bool] = False
 
     hidden: tuple[int, ...] = (256, 256)
     numeric_embedding: Literal["periodic"] | None = "periodic"

@@ -50,6 +50,7 @@ class TabM(msgspec.Struct, frozen=True):
     """
 
     name: ClassVar[str] = "tabm"
+    keeps_monotone: ClassVar[bool] = False
 
     hidden: tuple[int, ...] = (128, 128)
     numeric_embedding: Literal["periodic"] | None = "periodic"
