@@ -33,11 +33,12 @@ from potstill.distillation.prepare import Prepared
 from potstill.distillation.teach import Taught, TeacherCost
 from potstill.evaluation import measure_batch
 from potstill.evaluation.evidence import Evidence, gather
+from potstill.evaluation.metrics import log_loss, rmse
 from potstill.export import artifact_bytes, check_parity, compose, graph_inputs
 from potstill.report import CandidateFacts, ModelFacts, ReportFacts
 from potstill.training.examples import rows_taught
 from potstill.training.search import REFIT_ORIGINS, Candidate, pareto
-from potstill.types import Dataset, Floats, Progress
+from potstill.types import Budget, Dataset, Floats, Progress
 
 BATCH_ROWS = 2_000
 """Rows asked at once where throughput is measured."""
@@ -73,6 +74,7 @@ def prove(
     seed: int,
     timings: Mapping[str, float],
     progress: Progress,
+    budget: Budget | None = None,
 ) -> Proven:
     """Export student and twin with parity, ask all models about the test rows, and write the Card.
 
@@ -95,10 +97,12 @@ def prove(
     facts = ReportFacts(
         title=account.name,
         task=test.task,
-        evidence=_evidence(small, taught, test, seed),
+        evidence=_evidence(small, taught, prepared, seed),
         models=models,
         shipped=account.shipped,
         candidates=_candidates(learnt),
+        validation_losses=_validation_losses(taught, prepared.parts["valid"]),
+        budget=budget or Budget(),
         rows=_row_counts(prepared),
         soft_targets=_told(learnt.student),
         seconds=dict(timings),
@@ -142,12 +146,17 @@ def _seal(exported: _Exported, account: Card, prepared: Prepared) -> Proven:
     return Proven(artifact=artifact, card=load(artifact).card, facts=None)
 
 
-def _evidence(small: Mapping[Contender, _Exported], taught: Taught, test: Dataset, seed: int) -> Evidence:
+def _evidence(
+    small: Mapping[Contender, _Exported], taught: Taught, prepared: Prepared, seed: int
+) -> Evidence:
+    test = prepared.parts["test"]
     assert test.labels is not None
     inputs = graph_inputs(test.rows, test.schema)
     outputs: dict[str, Floats] = {}
     if "test" in taught.answers:
         outputs |= {"teacher": taught.answers["test"], "best_member": taught.best_answers["test"]}
+    if test.task.is_classification:
+        outputs["twin_raw"] = Softmax().apply(small["twin"].candidate.fitted.logits(prepared.tensors["test"]))
     outputs |= {name: exported.model.outputs(inputs) for name, exported in small.items()}
     columns = {name: _plain(test.rows.get_column(name)) for name in test.schema.names[:SHOWN_COLUMNS]}
     return gather(
@@ -193,6 +202,17 @@ def _costs(small: Mapping[Contender, _Exported], taught: Taught, test: Dataset) 
             cpu_seconds_per_row=throughput.cpu_seconds_per_row,
         )
     return models
+
+
+def _validation_losses(taught: Taught, valid: Dataset) -> dict[str, float]:
+    """Loss of the teacher and its best member on the rows the candidates were chosen by."""
+    assert valid.labels is not None
+    heard = {"teacher": taught.answers.get("valid"), "best_member": taught.best_answers.get("valid")}
+    answers = {name: said for name, said in heard.items() if said is not None}
+    if not valid.task.is_classification:
+        return {name: rmse(said, valid.labels, valid.weight) for name, said in answers.items()}
+    labels = valid.labels.astype(np.int64)
+    return {name: log_loss(said, labels, valid.weight) for name, said in answers.items()}
 
 
 def _account(learnt: Learnt, taught: Taught, prepared: Prepared, seed: int) -> Card:
