@@ -43,7 +43,7 @@ class Told:
     def note(self, message: str) -> None:
         self.notes.append(message)
 
-    def candidate(self, tried: Tried) -> None:
+    def candidate(self, tried: Any) -> None:
         return
 
 

@@ -439,7 +439,7 @@ def test_more_contenders_appear_where_they_were_measured(binary):
     assert [row.model for row in rows] == [*names, "Zebra model", "Student"]
     assert page.text.count("Zebra model") == 2
     assert "0.0123 (−0.0040 to 0.0210)" in page.text
-    assert "Twin, uncalibrated" not in Page(render(binary)).text
+    assert "so a line only: twin, uncalibrated" not in page.text
     assert ("style", "fill:var(--twin-smoothed)") in page.attributes
     assert ("style", "fill:var(--other)") in page.attributes
 
@@ -470,7 +470,7 @@ def test_points_of_the_front_lead_to_their_line_and_the_command_that_ships_them(
     facts = searched(
         bare(binary),
         budget=Budget(latency_ms=0.1, size_kb=1000),
-        validation_losses={"teacher": 0.18},
+        validation_losses={"teacher": 0.18, "best_member": 0.1801},
         command="potstill distill a.csv -t y",
         frontier="points",
     )
@@ -487,6 +487,7 @@ def test_points_of_the_front_lead_to_their_line_and_the_command_that_ships_them(
     said = "1: big, log-loss 0.2000, 2.00 MB, 90.0 µs (p99 130 µs), over the budget"
     assert page.attributes.count(("aria-label", said)) == 4
     assert "budget: p99 up to 100 µs" in page.text
+    assert page.text.count("Teacher and Best member") == 4
     assert "run potstill distill a.csv -t y --pick N with its number for N" in page.text
     assert "or copy points/N.onnx" in page.text
     assert ("data-command", "potstill distill a.csv -t y --pick N") in page.attributes

@@ -9,6 +9,7 @@ import msgspec
 
 from potstill.errors import UserError
 from potstill.export import write_whole
+from potstill.training.candidates import ranked
 from potstill.types import Latency, Progress, Silent
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class FrontierPoint(msgspec.Struct, frozen=True):
 def save_frontier(
     result: Result, folder: str | Path, *, progress: Progress | None = None
 ) -> tuple[FrontierPoint, ...]:
-    """Write every Pareto point as ``1.onnx``, ``2.onnx``, … and what they are worth as ``frontier.json``.
+    """Write every Pareto point as ``NUMBER.onnx`` and what they are worth as ``frontier.json``.
 
     Each is fitted again with the held-out rows, calibrated, checked for parity and measured as the one that
     ships is. Artifacts of an earlier run in the folder are replaced.
@@ -67,7 +68,9 @@ def save_frontier(
     front = result.pareto
     progress.start("fitting and measuring the Pareto points", len(front))
     points = []
-    for number, candidate in enumerate(front, start=1):
+    places = {id(one): place for place, one in enumerate(ranked(result.candidates), start=1)}
+    for candidate in front:
+        number = places[id(candidate)]
         picked = result.pick(number)
         facts = picked.facts
         measured = facts.models.get("student") if facts else None
@@ -84,7 +87,7 @@ def save_frontier(
             )
         )
         place.mkdir(parents=True, exist_ok=True)
-        if number == 1:
+        if len(points) == 1:
             _clear(place)
         write_whole(picked.artifact, place / f"{number}.onnx")
         progress.advance(1, note=points[-1].name)
@@ -119,6 +122,6 @@ def _clear(place: Path) -> None:
     listing = place / LISTING
     if not listing.is_file():
         return
-    for number in range(1, 1 + len(msgspec.json.decode(listing.read_bytes()))):
-        (place / f"{number}.onnx").unlink(missing_ok=True)
+    for point in msgspec.json.decode(listing.read_bytes(), type=list[FrontierPoint]):
+        (place / Path(point.file).name).unlink(missing_ok=True)
     listing.unlink()

@@ -19,8 +19,7 @@ from potstill.evaluation import measure_latency, measure_memory
 from potstill.evaluation.metrics import log_losses, squared_errors
 from potstill.export import artifact_bytes, compose, fit_temperature
 from potstill.objectives import KD, MSE
-from potstill.students import STUDENTS
-from potstill.training.candidates import Assessment, Candidate, Found, choose, pareto, under
+from potstill.training.candidates import Assessment, Candidate, Found, choose, ranked, under
 from potstill.training.examples import LABELS_ONLY, RealTargets, Targets, make_examples
 from potstill.training.lesson import Lesson, Trial
 from potstill.training.search import Search
@@ -144,14 +143,14 @@ def settle(
     Parameters
     ----------
     pick
-        Number of a point of the frontier, from 1; None takes the best under the budget.
+        Number of a candidate, from 1, see `ranked`; None takes the best under the budget.
     budget
         Judges the candidates by another budget than they were searched under.
 
     Raises
     ------
     UserError
-        The frontier has no such point.
+        There is no such candidate.
     """
     found, allowed = searched.found, budget or searched.budget
     if budget is not None:
@@ -177,19 +176,13 @@ def settle(
 
 
 def _picked(found: Found, number: int) -> Candidate:
-    front = pareto(found.candidates)
-    if not 1 <= number <= len(front):
+    ordered = ranked(found.candidates)
+    if not 1 <= number <= len(ordered):
         raise UserError(
-            f"Wanted point {number} of the frontier, which has the points 1 to {len(front)}.",
-            hint="The report and `potstill compare` number them.",
+            f"Wanted candidate number {number}, but the search tried {len(ordered)}, numbered from 1.",
+            hint="The report and `--frontier` number those worth picking; 1 has the smallest validation loss.",
         )
-    return front[number - 1]
-
-
-def families_for(prepared: Prepared) -> list[Student]:
-    """Every family, with its defaults, that can keep what the columns ask for."""
-    constrained = any(prepared.encoder.spec.monotone)
-    return [family() for family in STUDENTS.values() if family.keeps_monotone or not constrained]
+    return ordered[number - 1]
 
 
 def _over_budget(chosen: Candidate, budget: Budget) -> tuple[str, ...]:

@@ -29,15 +29,16 @@ from potstill.artifact import (
 )
 from potstill.artifact.card import Contender
 from potstill.distillation.columns import Picked
-from potstill.distillation.learn import Learnt, quiet_latency, single_rows, validation_loss
+from potstill.distillation.learn import Learnt, quiet_latency, single_rows
 from potstill.distillation.monotone import describe_monotone
 from potstill.distillation.prepare import Prepared
 from potstill.distillation.teach import Taught, TeacherCost
 from potstill.evaluation import measure_batch
 from potstill.evaluation.evidence import Evidence, gather
+from potstill.evaluation.metrics import log_loss, rmse
 from potstill.export import artifact_bytes, check_parity, compose, graph_inputs
 from potstill.report import CandidateFacts, ColumnFacts, ModelFacts, ReportFacts
-from potstill.training.candidates import Candidate, pareto
+from potstill.training.candidates import Candidate, pareto, ranked
 from potstill.training.examples import rows_taught
 from potstill.training.lesson import REFIT_ORIGINS
 from potstill.types import Dataset, Floats, Progress
@@ -216,6 +217,17 @@ def _costs(small: Mapping[Contender, _Exported], taught: Taught, test: Dataset) 
     return models
 
 
+def _validation_losses(taught: Taught, valid: Dataset) -> dict[str, float]:
+    """Loss of the teacher and its best member on the rows the candidates were chosen by."""
+    assert valid.labels is not None
+    heard = {"teacher": taught.answers.get("valid"), "best_member": taught.best_answers.get("valid")}
+    answers = {name: said for name, said in heard.items() if said is not None}
+    if not valid.task.is_classification:
+        return {name: rmse(said, valid.labels, valid.weight) for name, said in answers.items()}
+    labels = valid.labels.astype(np.int64)
+    return {name: log_loss(said, labels, valid.weight) for name, said in answers.items()}
+
+
 def _account(learnt: Learnt, taught: Taught, prepared: Prepared, seed: int) -> Card:
     """The Card before anything is measured."""
     train, chosen = prepared.parts["train"], learnt.student
@@ -261,16 +273,17 @@ def _measured_card(account: Card, facts: ReportFacts) -> Card:
 
 
 def _candidates(learnt: Learnt) -> tuple[CandidateFacts, ...]:
-    numbers = {id(one): number for number, one in enumerate(pareto(learnt.found.candidates), start=1)}
+    front = {id(one) for one in pareto(learnt.found.candidates)}
+    places = {id(one): place for place, one in enumerate(ranked(learnt.found.candidates), start=1)}
     return tuple(
         CandidateFacts(
             name=describe_candidate(one),
             loss=one.assessment.loss,
             size_bytes=one.assessment.size_bytes,
             latency=one.assessment.latency_us,
-            pareto=id(one) in numbers,
+            pareto=id(one) in front,
             chosen=one is learnt.found.student,
-            number=numbers.get(id(one)),
+            number=places[id(one)] if id(one) in front else None,
             fits_budget=one.fits_budget,
         )
         for one in learnt.found.candidates
@@ -293,12 +306,6 @@ def _column_facts(picked: Picked) -> tuple[ColumnFacts, ...]:
         )
         for point in picked.curve
     )
-
-
-def _validation_losses(taught: Taught, valid: Dataset) -> dict[str, float]:
-    """What teacher and best member lose on the validation rows, where they answered them."""
-    heard = {"teacher": taught.answers, "best_member": taught.best_answers}
-    return {name: validation_loss(said["valid"], valid) for name, said in heard.items() if "valid" in said}
 
 
 def _told(candidate: Candidate) -> dict[str, str]:

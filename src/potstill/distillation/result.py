@@ -78,19 +78,20 @@ class Result:
         return pareto(self.candidates)
 
     def pick(self, number: int) -> Result:
-        """Another Pareto point, made ready to ship as the best one was.
+        """Another candidate, made ready to ship as the best one was.
 
         It is fitted again with the held-out rows, calibrated, checked for parity and measured.
 
         Parameters
         ----------
         number
-            Of the point in `pareto`, from 1: smallest validation loss first.
+            Place of the candidate by validation loss, from 1, the smallest first: the report gives it for those
+            that are worth picking, the points of `pareto`.
 
         Raises
         ------
         UserError
-            There is no such point.
+            There is no such candidate.
         ParityFailed
             Its exported file does not answer as the trained student does.
         """

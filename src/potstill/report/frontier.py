@@ -3,7 +3,7 @@ the number of columns."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import log10
 from typing import Any, NamedTuple
 
@@ -16,6 +16,8 @@ POINT = "point-"
 """Start of the id of a Pareto point's line in the table; its number follows."""
 
 _DISC = 15.0
+_SAME_LINE = 0.01
+"""Losses that differ by less than this part are drawn as one line."""
 _FARTHEST_LIMIT = 1.5
 """Decades beyond the last point up to which a budget's limit is still drawn; farther off it is only named."""
 
@@ -115,24 +117,33 @@ def _draw(
     if axis.limit is not None:
         _shade(axes, axis)
     _steps(axes, sorted((costs[id(each)], each.loss) for each in shown))
-    for model, loss in facts.validation_losses.items():
-        axes.axhline(loss, color=color_of(model), linestyle=(0, (4, 3)), linewidth=1.5, zorder=1)
-        # On the left: where the loss is low, the candidates are on the right.
-        axes.text(
-            0.01,
-            loss,
-            name_of(model),
-            transform=axes.get_yaxis_transform(),
-            ha="left",
-            va="bottom",
-            fontsize=11,
-            color=color_of(model),
-        )
+    _references(axes, facts.validation_losses)
     for each in sorted(shown, key=lambda one: (one.number is not None, -_number(one))):
         is_latency = each.latency is not None and costs[id(each)] == each.latency.p50
         _point(axes, each, costs[id(each)], f"#{mark_of(facts, each)}", whisker=is_latency)
     axes.set_xlabel(f"{axis.title} (log scale)")
     axes.set_title(f"{name} on validation rows, lower is better", loc="left", color=MUTED)
+
+
+def _references(axes: Any, losses: Mapping[str, float]) -> None:
+    """A line for each model's loss; one name for lines that lie on each other."""
+    names: dict[float, list[str]] = {}
+    for model, loss in losses.items():
+        axes.axhline(loss, color=color_of(model), linestyle=(0, (4, 3)), linewidth=1.5, zorder=1)
+        near = next((each for each in names if abs(each - loss) <= _SAME_LINE * abs(each)), loss)
+        names.setdefault(near, []).append(model)
+    for loss, models in names.items():
+        # On the left: where the loss is low, the candidates are on the right.
+        axes.text(
+            0.01,
+            loss,
+            " and ".join(name_of(model) for model in models),
+            transform=axes.get_yaxis_transform(),
+            ha="left",
+            va="bottom",
+            fontsize=11,
+            color=color_of(models[0]),
+        )
 
 
 def _steps(axes: Any, spots: Sequence[tuple[float, float]]) -> None:

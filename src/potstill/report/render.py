@@ -170,7 +170,7 @@ def _head(facts: ReportFacts) -> dict[str, Any]:
     absent = [
         name_of(model).lower()
         for model in facts.scored()
-        if model not in facts.models or facts.models[model].latency is None
+        if contender(model).pictured and (model not in facts.models or facts.models[model].latency is None)
     ]
     return {
         "title": facts.title,

@@ -165,6 +165,11 @@ def excess(budget: Budget, assessment: Assessment) -> float:
     return max(shares)
 
 
+def ranked(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """The candidates in the order of their loss: a seed decides it, where no clock took part in the search."""
+    return sorted(candidates, key=lambda candidate: candidate.assessment.loss)
+
+
 def pareto(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
     """Those that no other candidate beats in loss, median latency and size at once, smallest loss first."""
     return tuple(
