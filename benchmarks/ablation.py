@@ -167,8 +167,8 @@ def against(out: Path, variant: str, name: str) -> tuple[SetLosses, SetLosses]:
             full[f"{model}/{metric}"].astype(np.float64) for model in ("teacher", "twin", "student")
         )
         mine = own[f"student/{metric}"].astype(np.float64)
-    root = metric == "rmse"
-    return SetLosses(teacher, twin, mine, root=root), SetLosses(teacher, student, mine, root=root)
+    more: dict[str, Any] = {"root": metric == "rmse", "floor": runs.FLOOR[metric]}
+    return SetLosses(teacher, twin, mine, **more), SetLosses(teacher, student, mine, **more)
 
 
 if __name__ == "__main__":

@@ -150,8 +150,9 @@ def pooled(out: Path, found: Mapping[str, Mapping[str, Any]]) -> list[str]:
                 reasons += [f"{SAID[budget]}, {said}: {gap.reason}"] if gap.reason else []
     return [
         "Pooled gap recovered: the sum over the sets of (twin − student) by that of (twin − teacher), each "
-        "difference divided by the twin's loss on the set, so that sets count alike. An edge is proven where "
-        "its 95 % interval lies above 0; sets without one are in the sums too.",
+        "difference divided by the twin's loss on the set (by .01 where log-loss or error rate is lower), so "
+        "that sets count alike. An edge is proven where its 95 % interval lies above 0; sets without one are "
+        "in the sums too.",
         "",
         *runs.table(head, rows),
         *(["", *reasons] if reasons else []),
