@@ -66,8 +66,7 @@ def main() -> int:
         if not here:
             shutil.rmtree(cache, ignore_errors=True)
     text = markdown(out)
-    (out / "README.md").write_text(text, encoding="utf-8")
-    print(text)
+    runs.show(text, out)
     return int(failed > 0)
 
 

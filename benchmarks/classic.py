@@ -105,8 +105,7 @@ def main() -> int:
         for seed in range(arguments.seeds)
     )
     text = markdown(out, arguments.seeds)
-    (out / "README.md").write_text(text, encoding="utf-8")
-    print(text)
+    runs.show(text, out)
     return int(failed > 0)
 
 

@@ -119,6 +119,13 @@ def pending(
     return failed
 
 
+def show(page: str, out: Path) -> None:
+    """Print a Markdown page and keep it with its results."""
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "README.md").write_text(page, encoding="utf-8")
+    print(page)
+
+
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     """Lines of a Markdown table; the first column is text, the others numbers."""
     lines = [f"| {' | '.join(head)} |", f"|---|{'--:|' * (len(head) - 1)}"]

@@ -53,8 +53,7 @@ def main() -> int:
         if not failed_here:
             shutil.rmtree(cache, ignore_errors=True)
     text = markdown(out, Path(arguments.booster))
-    (out / "README.md").write_text(text, encoding="utf-8")
-    print(text)
+    runs.show(text, out)
     return int(failed > 0)
 
 
