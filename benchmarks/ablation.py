@@ -147,8 +147,8 @@ def row(out: Path, variant: str, results: Mapping[str, Any], full: Mapping[str, 
     return [
         f"{variant}: {VARIANTS[variant][0]}",
         *(f"{loss(results[name]):.4g}" if name in results else "–" for name in full),
-        f"{-won.value:+.1%}",
-        f"[{-won.high:+.1%}, {-won.low:+.1%}]",
+        f"{0.0 - won.value:+.1%}",
+        f"[{0.0 - won.high:+.1%}, {0.0 - won.low:+.1%}]",
         *runs.pooled_words(gap)[:2],
         f"{np.mean([results[name]['seconds']['student'] for name in both]):.0f}",
     ]
