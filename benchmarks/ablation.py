@@ -66,8 +66,7 @@ def main() -> int:
         if not here:
             shutil.rmtree(cache, ignore_errors=True)
     text = markdown(out)
-    (out / "README.md").write_text(text, encoding="utf-8")
-    print(text)
+    runs.show(text, out)
     return int(failed > 0)
 
 
@@ -148,8 +147,8 @@ def row(out: Path, variant: str, results: Mapping[str, Any], full: Mapping[str, 
     return [
         f"{variant}: {VARIANTS[variant][0]}",
         *(f"{loss(results[name]):.4g}" if name in results else "–" for name in full),
-        f"{-won.value:+.1%}",
-        f"[{-won.high:+.1%}, {-won.low:+.1%}]",
+        f"{0.0 - won.value:+.1%}",
+        f"[{0.0 - won.high:+.1%}, {0.0 - won.low:+.1%}]",
         *runs.pooled_words(gap)[:2],
         f"{np.mean([results[name]['seconds']['student'] for name in both]):.0f}",
     ]
@@ -167,8 +166,8 @@ def against(out: Path, variant: str, name: str) -> tuple[SetLosses, SetLosses]:
             full[f"{model}/{metric}"].astype(np.float64) for model in ("teacher", "twin", "student")
         )
         mine = own[f"student/{metric}"].astype(np.float64)
-    root = metric == "rmse"
-    return SetLosses(teacher, twin, mine, root=root), SetLosses(teacher, student, mine, root=root)
+    more: dict[str, Any] = {"root": metric == "rmse", "floor": runs.FLOOR[metric]}
+    return SetLosses(teacher, twin, mine, **more), SetLosses(teacher, student, mine, **more)
 
 
 if __name__ == "__main__":

@@ -68,8 +68,7 @@ def main() -> int:
         for phase in arguments.phases.split(",")
     )
     text = markdown({phase: runs.kept(out / phase) for phase in PHASES}, arguments)
-    (out / "README.md").write_text(text, encoding="utf-8")
-    print(text)
+    runs.show(text, out)
     return int(failed > 0)
 
 

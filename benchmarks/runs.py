@@ -18,6 +18,8 @@ from potstill.evaluation import Interval, Pooled, SetLosses
 from potstill.evaluation.metrics import log_losses, squared_errors
 
 RESULTS = Path(__file__).parent / "results"
+FLOOR = {"log_loss": 0.01, "accuracy": 0.01, "rmse": 0.0}
+"""Twin's loss below which a set's differences are divided by this instead, see `SetLosses`."""
 
 
 def tabular_sets(folder: Path) -> list[str]:
@@ -94,7 +96,8 @@ def set_losses(place: Path, metric: str) -> SetLosses | None:
         names = [f"{model}/{metric}" for model in ("teacher", "twin", "student")]
         if not set(names) <= set(rows.files):
             return None
-        return SetLosses(*(rows[name].astype(np.float64) for name in names), root=metric == "rmse")
+        losses = (rows[name].astype(np.float64) for name in names)
+        return SetLosses(*losses, root=metric == "rmse", floor=FLOOR[metric])
 
 
 def pending(
@@ -114,6 +117,13 @@ def pending(
         else:
             print(f"{what}: done", file=sys.stderr)
     return failed
+
+
+def show(page: str, out: Path) -> None:
+    """Print a Markdown page and keep it with its results."""
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "README.md").write_text(page, encoding="utf-8")
+    print(page)
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:

@@ -114,6 +114,14 @@ def test_a_twin_without_loss_is_left_out_and_named():
         pooled_gap({"perfect": constant(0.0, 0.0, 0.1)}, n=20)
 
 
+def test_a_set_of_hardly_any_errors_does_not_outweigh_the_others():
+    nearly, other = constant(3e-4, 1e-8, 1e-8, floor=0.01), constant(0.5, 1.0, 0.75)
+    pooled = pooled_gap({"nearly": nearly, "other": other}, n=20)
+    assert pooled.sets["nearly"].edge.value == pytest.approx(-0.03, rel=1e-3)
+    assert pooled.value == pytest.approx(0.25 / 0.47, rel=1e-3)
+    assert pooled_gap({"floor": constant(0.5, 1.0, 0.75, floor=0.01)}, n=20).edge.value == pytest.approx(0.5)
+
+
 def test_the_interval_covers_the_true_ratio_as_often_as_it_says():
     """Relative edges .3 and .1 and gains .2 and .1 in expectation: .3 / .4."""
     hits = 0

@@ -34,6 +34,10 @@ class SetLosses:
         ``(rows,)`` sample weights; group ids, which make the bootstrap draw whole groups.
     root
         Compare the roots of the mean losses: squared errors become RMSE.
+    floor
+        Differences are divided by this where the twin's loss is smaller. Of models that hardly ever err, one
+        may lose a thousand times what another does, and neither matters: without a floor such a set would
+        outweigh all others.
     """
 
     teacher: Doubles
@@ -42,6 +46,7 @@ class SetLosses:
     weight: NDArray[Any] | None = None
     groups: NDArray[Any] | None = None
     root: bool = False
+    floor: float = 0.0
 
 
 class SetShare(msgspec.Struct, frozen=True):
@@ -77,7 +82,7 @@ class Pooled(msgspec.Struct, frozen=True):
     sets
         Name to what each set adds.
     left_out
-        Sets on which the twin loses nothing: nothing can be won there, and nothing can be divided by it.
+        Sets without a floor on which the twin loses nothing: there is nothing to win or to divide by.
     reason
         Why there is no ``value``; empty where there is one.
     """
@@ -128,10 +133,9 @@ def pooled_gap(
     left_out = []
     for number, (name, losses) in enumerate(sets.items()):
         whole, means = _means(losses, n, seed + number)
-        loss = float(whole[1])
-        if loss > 0.0 or not relative:
-            scale = loss if relative else 1.0
-            improved = _improvements(np.vstack([whole, means]), loss) / scale
+        scale = max(float(whole[1]), losses.floor) if relative else 1.0
+        if scale > 0.0:
+            improved = _improvements(np.vstack([whole, means]), float(whole[1])) / scale
             drawn[name] = improved[0], improved[1:]
         else:
             left_out.append(name)
