@@ -89,13 +89,13 @@ OUTPUT, RUN = "Output", "Run"
     metavar="N",
     type=click.IntRange(min=1),
     section=OUTPUT,
-    help="Ship Pareto point N of the report instead of the best one within the budget.",
+    help="Ship candidate N of the report's frontier instead of the best one within the budget.",
 )
 @option(
     "--frontier",
     type=click.Path(path_type=Path, file_okay=False),
     section=OUTPUT,
-    help="Folder for all Pareto points, as 1.onnx, 2.onnx, … and frontier.json; `potstill compare` puts them "
+    help="Folder for all Pareto points, as NUMBER.onnx, and frontier.json; `potstill compare` puts them "
     "side by side.",
 )
 @json_option()

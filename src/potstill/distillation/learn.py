@@ -185,6 +185,12 @@ def _picked(found: Found, number: int) -> Candidate:
     return ordered[number - 1]
 
 
+def families_for(prepared: Prepared) -> list[Student]:
+    """The families to search: where directions are asked for, those that keep them."""
+    constrained = any(prepared.encoder.spec.monotone)
+    return [family() for family in STUDENTS.values() if family.keeps_monotone or not constrained]
+
+
 def _over_budget(chosen: Candidate, budget: Budget) -> tuple[str, ...]:
     """What would have to give where nothing keeps the budget."""
     if chosen.fits_budget:

@@ -57,7 +57,7 @@ class CandidateFacts(msgspec.Struct, frozen=True, omit_defaults=True):
     score
         Accuracy or R² on the test rows, where known; then it is also in the first picture.
     number
-        Among the Pareto points, from 1, smallest loss first: what ``--pick`` takes. None for the others.
+        Place by loss among all candidates, from 1: what ``--pick`` takes. None for those off the Pareto front.
     fits_budget
         It keeps the budget.
     """
@@ -127,7 +127,7 @@ class ReportFacts(msgspec.Struct, frozen=True):
     command
         The command line of the run, without ``--pick``; None where there was none.
     frontier
-        Folder that holds the Pareto points as ``1.onnx``, ``2.onnx``, …; None where they were not written.
+        Folder that holds the Pareto points as ``NUMBER.onnx``; None where they were not written.
     rows
         What rows there were: ``train``, ``validation``, ``test``, ``unlabeled``, ``synthetic`` to counts.
     soft_targets
