@@ -19,6 +19,7 @@ from potstill.evaluation import measure_latency, measure_memory
 from potstill.evaluation.metrics import log_losses, squared_errors
 from potstill.export import artifact_bytes, compose, fit_temperature
 from potstill.objectives import KD, MSE
+from potstill.students import STUDENTS
 from potstill.training.candidates import Assessment, Candidate, Found, choose, ranked, under
 from potstill.training.examples import LABELS_ONLY, RealTargets, Targets, make_examples
 from potstill.training.lesson import Lesson, Trial

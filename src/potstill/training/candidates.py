@@ -166,7 +166,7 @@ def excess(budget: Budget, assessment: Assessment) -> float:
 
 
 def ranked(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """The candidates in the order of their loss: a seed decides it, where no clock took part in the search."""
+    """The candidates by loss, smallest first: an order that a seed decides, where no clock took part."""
     return sorted(candidates, key=lambda candidate: candidate.assessment.loss)
 
 
