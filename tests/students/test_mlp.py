@@ -10,9 +10,9 @@ import torch
 
 from potstill.objectives import KD
 from potstill.students import MLP
+from potstill.students.network import Inputs, NetworkShape, forward, initial_weights
 from potstill.students.network_student import FittedNetwork
 from potstill.students.network_training import Schedule
-from potstill.students.network import Inputs, NetworkShape, forward, initial_weights
 from potstill.students.numeric_scaling import fit_numeric_scaling
 from potstill.testing.student import StudentCase, check_same_answers, student_cases
 from potstill.types import Examples, FeatureSpec, Task

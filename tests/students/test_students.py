@@ -14,8 +14,8 @@ from potstill.types import Student
 
 SMALL: dict[str, Student] = {
     "gbdt": GBDT(),
-    "mlp": MLP(hidden=(16, 16), epochs=100),
-    "tabm": TabM(hidden=(16, 16), heads=4, kept=2, epochs=100),
+    "mlp": MLP(hidden=(16,), learning_rate=0.1, epochs=30),
+    "tabm": TabM(hidden=(16,), heads=3, kept=2, learning_rate=0.1, epochs=30),
 }
 """A quick one of each family."""
 

@@ -17,6 +17,7 @@ from potstill.students.network import (
     build_network,
     folded,
     initial_weights,
+    stored,
     with_heads,
 )
 from potstill.students.network_training import (
@@ -145,7 +146,7 @@ def fit_network(
     arrays = {name: weight.cpu().numpy() for name, weight in folded(trained).items()}
     if shape.cardinalities:
         _fill_untrained(arrays["embedding"], train.tensors["categorical"], shape)
-    kept = {name: rounded(weight, plan.weights) for name, weight in arrays.items()}
+    kept = {name: rounded(weight, stored(name, plan.weights)) for name, weight in arrays.items()}
     return FittedNetwork(scaling=scaling, shape=shape, weights=kept, storage=plan.weights), best_epoch
 
 

@@ -15,9 +15,9 @@ from potstill.types import Examples, FeatureSpec, FittedStudent, Objective, Prog
 class TabM(msgspec.Struct, frozen=True):
     """An `MLP` whose inputs each of several heads scales for itself, and whose answers are averaged.
 
-    The heads share all hidden layers; signs and scales of the inputs, and the logits, are each head's own. Each
-    is trained by its own loss, and after training the heads that are best together stay. The graph computes
-    these alone, and averages their logits.
+    The heads share all hidden layers; signs and scales of the inputs, and the logits, are each head's own.
+    Each is trained by its own loss, and after training the heads that are best together stay (without
+    validation rows the first ones). The graph computes these alone and averages their logits.
 
     Parameters
     ----------
