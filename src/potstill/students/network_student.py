@@ -48,6 +48,9 @@ SMALLEST_PRIOR = 1e-6
 MOST_EXAMPLES_SEEN = 1_200_000
 """Rows times epochs: what makes a fit take some twenty seconds of one core."""
 
+HEADS_AT_FULL_LENGTH = 4
+"""With more heads, the epochs are fewer in proportion: each head passes every row through the hidden layers."""
+
 
 @dataclass(frozen=True)
 class NetworkPlan:
@@ -97,7 +100,8 @@ class NetworkPlan:
     def schedule(self, n_rows: int, effort: int | None) -> Schedule:
         """The training on this many rows."""
         batch_size = self.batch_size or int(2 ** np.clip(np.round(np.log2(n_rows / 100)), 5, 8))
-        epochs = effort or self.epochs or int(np.clip(MOST_EXAMPLES_SEEN / n_rows, 8, 100))
+        seen = MOST_EXAMPLES_SEEN * min(1.0, HEADS_AT_FULL_LENGTH / (self.heads or 1))
+        epochs = effort or self.epochs or int(np.clip(seen / n_rows, 8, 100))
         return Schedule(
             epochs=epochs,
             batch_size=batch_size,

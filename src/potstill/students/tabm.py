@@ -54,7 +54,7 @@ class TabM(msgspec.Struct, frozen=True):
     hidden: tuple[int, ...] = (128, 128)
     numeric_embedding: Literal["periodic"] | None = "periodic"
     embedding: int = 8
-    heads: int = 16
+    heads: int = 8
     kept: int = 8
     dropout: float = 0.1
     learning_rate: float = 0.03
@@ -73,7 +73,7 @@ class TabM(msgspec.Struct, frozen=True):
         return (
             msgspec.structs.replace(self, dropout=0.3, weight_decay=5 * self.weight_decay),
             msgspec.structs.replace(self, dropout=0.0, weight_decay=self.weight_decay / 2),
-            msgspec.structs.replace(self, numeric_embedding=None),
+            msgspec.structs.replace(self, heads=2 * self.kept),
         )
 
     def fit(
