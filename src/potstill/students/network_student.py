@@ -49,7 +49,7 @@ MOST_EXAMPLES_SEEN = 1_200_000
 """Rows times epochs: what makes a fit take some twenty seconds of one core."""
 
 HEADS_AT_FULL_LENGTH = 4
-"""With more heads, the epochs are fewer in proportion: each head passes every row through the hidden layers."""
+"""With more heads the epochs are fewer in proportion: every head takes all rows through the hidden layers."""
 
 
 @dataclass(frozen=True)
