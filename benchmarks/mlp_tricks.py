@@ -1,10 +1,11 @@
 """What each trick of the networks is worth: the MLP as it is, and without one trick at a time.
 
-    python benchmarks/mlp_tricks.py FOLDER [--sets letter,adult] [--rows 8000] [--seeds 2] [--out benchmarks/results/mlp_tricks]
+    python benchmarks/mlp_tricks.py FOLDER [--sets letter,adult] [--rows 8000] [--seeds 2] [--out PLACE]
 
-FOLDER holds one Parquet file a set, with a column ``target`` and a column ``split``; only rows of ``train`` are
-looked at. A fifth of them is held out, up to ``--rows`` of the others are learnt from, by their labels alone. A
-set that has its result already is skipped. Results are one JSON file a set and one Markdown table of all.
+FOLDER holds one Parquet file a set, with a column ``target`` and a column ``split``; only rows of ``train``
+are looked at. A fifth of them is held out, up to ``--rows`` of the others are learnt from, by their labels
+alone. A set that has its result already is skipped. Results are one JSON file a set and one Markdown table
+of all.
 """
 
 from __future__ import annotations
@@ -175,7 +176,7 @@ def markdown(results: dict[str, dict[str, Any]]) -> str:
         "Log-loss, or RMSE in units of the target's spread, on held-out training rows; "
         "seconds of one core, all sets together.",
         "",
-        f"| | {' | '.join(f'{name} ({r["rows"]:,} rows)' for name, r in results.items())} | mean change | seconds |",
+        f"| | {' | '.join(results)} | mean change | seconds |",
         f"|---|{'--:|' * (len(results) + 2)}",
     ]
     forms = [*PARTS, *PATCHES]

@@ -14,8 +14,8 @@ from potstill.types import Student
 
 SMALL: dict[str, Student] = {
     "gbdt": GBDT(),
-    "mlp": MLP(hidden=(16, 16), epochs=100),
-    "tabm": TabM(hidden=(16, 16), heads=4, kept=2, epochs=100),
+    "mlp": MLP(hidden=(16,), learning_rate=0.1, epochs=30),
+    "tabm": TabM(hidden=(16,), heads=3, kept=2, learning_rate=0.1, epochs=30),
     "additive": Additive(),
 }
 """A quick one of each family."""
@@ -92,3 +92,12 @@ def test_sample_weights_count(student: Student) -> None:
     predicted = fitted.logits(case.valid.tensors).argmax(axis=1)
     assert (case.valid.labels == 1).mean() > 0.5
     assert (predicted == 1).mean() < 0.1
+
+
+@pytest.mark.parametrize("name", ["mlp", "tabm"])
+def test_variants_are_other_settings_of_the_same_size(name: str) -> None:
+    student = STUDENTS[name]().resized(0.5)
+    variants = student.variants()
+    assert 1 <= len(variants) <= 4
+    assert len({student, *variants}) == 1 + len(variants)
+    assert all(type(variant) is type(student) and variant.size == 0.5 for variant in variants)

@@ -1,14 +1,14 @@
 """The network of `MLP` and `TabM`, said twice: in torch and as ONNX nodes.
 
-Scaled numbers with their embeddings, missing-value indicators and embedded categories side by side, each under a
-learnt scale, then dense layers with an activation between them. With heads, every head sees these inputs under
-signs and scales of its own, shares the dense layers with the others, and ends in logits of its own.
+Scaled numbers with their embeddings, missing-value indicators and embedded categories side by side, each
+under a learnt scale, then dense layers with ReLU between them. With heads, every head sees these inputs under
+signs and scales of its own, shares the hidden layers with the others, and has logits of its own.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -21,11 +21,18 @@ from potstill.students.stored_weights import Storage, build_weight
 from potstill.types import Floats, Ints
 
 Weights: TypeAlias = dict[str, Tensor]
-"""``weight{i}`` ``(in, out)`` and ``bias{i}`` ``(out,)`` of each hidden layer, ``logit_weight`` ``(H, K)`` and
-``logit_bias`` ``(K,)`` of the last; with categories ``embedding`` ``(levels, E)``; with embeddings of numbers
-``knot`` and ``slope`` ``(F, P)`` of their ramps, ``frequency`` and ``phase`` ``(F, W)`` of their waves and ``mix``
-``(F, P + W, D)``. In training only: ``scale`` ``(in,)`` of the first layer's inputs. With k heads: ``adapter``
-``(k, in)`` scales these inputs head by head, and the last layer's have a first axis of k."""
+"""``weight{i}`` ``(in, out)`` and ``bias{i}`` ``(out,)`` of each hidden layer, ``logit_weight`` ``(H, K)``
+and ``logit_bias`` ``(K,)`` of the last; with categories ``embedding`` ``(levels, E)``; with embeddings of
+numbers ``knot`` and ``slope`` ``(F, P)`` of their ramps, ``frequency`` and ``phase`` ``(F, W)`` of their
+waves and ``mix`` ``(F, P + W, D)``. In training ``scale`` ``(in,)`` of the first layer's inputs. With k heads
+``adapter`` ``(k, in)`` scales these inputs head by head, and in training the last layer's weights have a
+first axis of k."""
+
+COARSE = ("weight", "logit_weight", "mix", "embedding")
+"""Kinds of weight that may be kept as whole numbers; other tables are kept as float16 then."""
+
+PLAIN = ("bias", "logit_bias")
+"""Kinds of weight that are always kept as float32: they are few."""
 
 N_WAVES = 16
 FREQUENCY = 0.1
@@ -185,7 +192,7 @@ def forward(weights: Mapping[str, Tensor], inputs: Inputs, *, masks: Sequence[Te
     if weights["logit_weight"].dim() == 2:
         hidden = hidden.view(len(inputs), len(weights["logit_weight"]))
         return torch.addmm(weights["logit_bias"], hidden, weights["logit_weight"])
-    hidden = hidden.unflatten(0, (len(inputs), -1)).transpose(0, 1)
+    hidden = hidden.view(len(inputs), len(weights["adapter"]), -1).transpose(0, 1)
     return torch.baddbmm(weights["logit_bias"][:, None], hidden, weights["logit_weight"])
 
 
@@ -208,6 +215,19 @@ def folded(weights: Weights) -> Weights:
     return left
 
 
+def stored(name: str, storage: Storage) -> Storage:
+    """How a file of ``storage`` keeps the weight called ``name``."""
+    kind = kind_of(name)
+    if kind in PLAIN:
+        return "float32"
+    return "float16" if storage == "int8" and kind not in COARSE else storage
+
+
+def kind_of(name: str) -> str:
+    """The name without the number of the layer."""
+    return name.rstrip("0123456789")
+
+
 def build_network(
     graph: GraphBuilder,
     weights: Mapping[str, Floats],
@@ -219,53 +239,53 @@ def build_network(
 ) -> str:
     """Add the nodes of `forward` for `folded` weights; inputs are given by name, None for empty ones."""
 
-    def stored(name: str) -> str:
-        return build_weight(graph, weights[name], storage)
+    def constant(name: str) -> str:
+        return build_weight(graph, weights[name], stored(name, storage))
 
     parts = []
     if numbers is not None:
         parts.append(numbers)
         if "mix" in weights:
-            parts.append(_build_number_embedding(graph, weights, stored("mix"), numbers))
+            parts.append(_build_number_embedding(graph, constant, numbers))
     if indicators is not None:
         parts.append(indicators)
     if levels is not None:
-        embedded = graph.node("Gather", stored("embedding"), levels)
+        embedded = graph.node("Gather", constant("embedding"), levels)
         parts.append(graph.node("Flatten", embedded, axis=1))
     hidden = parts[0] if len(parts) == 1 else graph.node("Concat", *parts, axis=1)
     if "adapter" in weights:
         # (n, in) to (n, k, in); a batch of no rows has no length to infer, so no Reshape.
         apart = graph.node("Unsqueeze", hidden, graph.constant(np.array([1], dtype=np.int64)))
-        hidden = graph.node("Mul", apart, graph.constant(weights["adapter"]))
+        hidden = graph.node("Mul", apart, constant("adapter"))
     for i in range(n_hidden(weights)):
-        hidden = _build_dense(graph, hidden, stored(f"weight{i}"), weights[f"bias{i}"], "adapter" in weights)
+        weight, bias = constant(f"weight{i}"), constant(f"bias{i}")
+        hidden = _build_dense(graph, hidden, weight, bias, has_heads="adapter" in weights)
         hidden = graph.node("Relu", hidden)
     if "adapter" in weights:
         hidden = graph.node("Flatten", hidden, axis=1)
-    return graph.node("Gemm", hidden, stored("logit_weight"), graph.constant(weights["logit_bias"]))
+    return graph.node("Gemm", hidden, constant("logit_weight"), constant("logit_bias"))
 
 
-def _build_dense(graph: GraphBuilder, hidden: str, weight: str, bias: Floats, has_heads: bool) -> str:
+def _build_dense(graph: GraphBuilder, hidden: str, weight: str, bias: str, *, has_heads: bool) -> str:
     if not has_heads:
-        return graph.node("Gemm", hidden, weight, graph.constant(bias))
-    return graph.node("Add", graph.node("MatMul", hidden, weight), graph.constant(bias))
+        return graph.node("Gemm", hidden, weight, bias)
+    return graph.node("Add", graph.node("MatMul", hidden, weight), bias)
 
 
-def _build_number_embedding(
-    graph: GraphBuilder, weights: Mapping[str, Floats], mix: str, numbers: str
-) -> str:
+def _build_number_embedding(graph: GraphBuilder, constant: Callable[[str], str], numbers: str) -> str:
     column_major = graph.node("Transpose", numbers, perm=[1, 0])
     columns = graph.node("Unsqueeze", column_major, graph.constant(np.array([2], dtype=np.int64)))
+    second = graph.constant(np.array([1], dtype=np.int64))
 
     def per_column(name: str) -> str:
-        return graph.constant(weights[name][:, None])
+        return graph.node("Unsqueeze", constant(name), second)
 
     lowest, highest = (graph.constant(np.array(bound, dtype=np.float32)) for bound in (0, 1))
     above = graph.node("Sub", columns, per_column("knot"))
     ramps = graph.node("Clip", graph.node("Mul", above, per_column("slope")), lowest, highest)
     turned = graph.node("Mul", columns, per_column("frequency"))
     waves = graph.node("Cos", graph.node("Add", turned, per_column("phase")))
-    mixed = graph.node("MatMul", graph.node("Concat", ramps, waves, axis=2), mix)
+    mixed = graph.node("MatMul", graph.node("Concat", ramps, waves, axis=2), constant("mix"))
     row_major = graph.node("Transpose", mixed, perm=[1, 0, 2])
     # Flatten, not Reshape: a batch of no rows has no length to infer.
     return graph.node("Flatten", row_major, axis=1)

@@ -17,6 +17,7 @@ from potstill.students.network import (
     build_network,
     folded,
     initial_weights,
+    stored,
     with_heads,
 )
 from potstill.students.network_training import (
@@ -46,6 +47,9 @@ from potstill.types import (
 SMALLEST_PRIOR = 1e-6
 MOST_EXAMPLES_SEEN = 1_200_000
 """Rows times epochs: what makes a fit take some twenty seconds of one core."""
+
+HEADS_AT_FULL_LENGTH = 4
+"""With more heads the epochs are fewer in proportion: every head takes all rows through the hidden layers."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +100,8 @@ class NetworkPlan:
     def schedule(self, n_rows: int, effort: int | None, time_limit_s: float | None) -> Schedule:
         """The training on this many rows."""
         batch_size = self.batch_size or int(2 ** np.clip(np.round(np.log2(n_rows / 100)), 5, 8))
-        epochs = effort or self.epochs or int(np.clip(MOST_EXAMPLES_SEEN / n_rows, 8, 100))
+        seen = MOST_EXAMPLES_SEEN * min(1.0, HEADS_AT_FULL_LENGTH / (self.heads or 1))
+        epochs = effort or self.epochs or int(np.clip(seen / n_rows, 8, 100))
         return Schedule(
             epochs=epochs,
             batch_size=batch_size,
@@ -147,7 +152,7 @@ def fit_network(
     arrays = {name: weight.cpu().numpy() for name, weight in folded(trained).items()}
     if shape.cardinalities:
         _fill_untrained(arrays["embedding"], train.tensors["categorical"], shape)
-    kept = {name: rounded(weight, plan.weights) for name, weight in arrays.items()}
+    kept = {name: rounded(weight, stored(name, plan.weights)) for name, weight in arrays.items()}
     return FittedNetwork(scaling=scaling, shape=shape, weights=kept, storage=plan.weights), best_epoch
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from potstill.objectives import blended
-from potstill.students.network import Inputs, Weights, forward, n_hidden
+from potstill.students.network import Inputs, Weights, forward, kind_of, n_hidden
 from potstill.types import Objective, Progress
 
 WARM_UP = 0.05
@@ -206,7 +206,7 @@ def _optimizer(weights: Weights, schedule: Schedule) -> torch.optim.Optimizer:
     """AdamW with the `RATES`; biases, scales, phases and frequencies do not decay."""
     groups: dict[tuple[float, float], list[Tensor]] = {}
     for name, weight in weights.items():
-        kind = name.rstrip("0123456789")
+        kind = kind_of(name)
         if kind in FIXED:
             continue
         relative = RATES.get(kind) or 1 / math.sqrt(weight.shape[-2])

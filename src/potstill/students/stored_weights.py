@@ -1,4 +1,4 @@
-"""Weights as a file keeps them: rounded, so that they take fewer bytes, and put back to float32 when it is opened.
+"""Weights as a file keeps them: rounded to fewer bytes, and made float32 again when it is opened.
 
 The student computes with the rounded weights too, so nothing is lost between it and its graph. ONNX Runtime
 puts them back once, at opening: answers cost the same.
@@ -47,7 +47,7 @@ def build_weight(graph: GraphBuilder, weight: Floats, storage: Storage) -> str:
 
 
 def _quantized(weight: Floats) -> tuple[np.ndarray[tuple[int, ...], np.dtype[np.int8]], Floats]:
-    """Whole numbers in ±127, and the scale ``(…, 1, columns)`` of each column; the same again when rounded."""
+    """Whole numbers in ±127, and the scale ``(…, 1, columns)`` of each column."""
     largest = np.abs(weight).max(axis=-2, keepdims=True)
     scale: Floats = np.where(largest > 0, largest / LARGEST, 1).astype(np.float32)
     return np.round(weight / scale).astype(np.int8), scale

@@ -15,9 +15,9 @@ from potstill.types import Examples, FeatureSpec, FittedStudent, Objective, Prog
 class TabM(msgspec.Struct, frozen=True):
     """An `MLP` whose inputs each of several heads scales for itself, and whose answers are averaged.
 
-    The heads share all hidden layers; signs and scales of the inputs, and the logits, are each head's own. Each
-    is trained by its own loss, and after training the heads that are best together stay. The graph computes
-    these alone, and averages their logits.
+    The heads share all hidden layers; signs and scales of the inputs, and the logits, are each head's own.
+    Each is trained by its own loss, and after training the heads that are best together stay (without
+    validation rows the first ones). The graph computes these alone and averages their logits.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ class TabM(msgspec.Struct, frozen=True):
     hidden: tuple[int, ...] = (128, 128)
     numeric_embedding: Literal["periodic"] | None = "periodic"
     embedding: int = 8
-    heads: int = 16
+    heads: int = 8
     kept: int = 8
     dropout: float = 0.1
     learning_rate: float = 0.03
@@ -74,7 +74,7 @@ class TabM(msgspec.Struct, frozen=True):
         return (
             msgspec.structs.replace(self, dropout=0.3, weight_decay=5 * self.weight_decay),
             msgspec.structs.replace(self, dropout=0.0, weight_decay=self.weight_decay / 2),
-            msgspec.structs.replace(self, numeric_embedding=None),
+            msgspec.structs.replace(self, heads=2 * self.kept),
         )
 
     def fit(
