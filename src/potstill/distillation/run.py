@@ -67,7 +67,7 @@ def distill(
         ``(n,)`` weights of the rows of ``train``, for those who have them apart; a column of weights is named
         in the recipe.
     pick
-        Number, from 1, of the candidate to ship, as the report gives it; None ships the best under the budget. A
+        Number, from 1, of the candidate to ship, as the report gives it; None ships the best in the budget. A
         run with the same seed numbers them the same, and `Result.pick` picks without another run.
     progress
         Told how far the work is; None is silent.

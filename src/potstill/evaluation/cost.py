@@ -62,7 +62,7 @@ def measure_latency(
     seconds
         Stop after this much time, but not before ``min_calls``.
     clock
-        Tells nanoseconds. `time.thread_time_ns` counts what the calling thread computes and leaves out where it
+        Tells nanoseconds. `time.thread_time_ns` counts what the calling thread computes, not when it
         waits for a core, which is what a model of one thread takes where it has a core of its own.
     min_calls
         Fewest calls; a p99 of fewer than 100 is the maximum. Given up after ten times ``seconds``.

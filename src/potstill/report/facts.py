@@ -57,7 +57,7 @@ class CandidateFacts(msgspec.Struct, frozen=True, omit_defaults=True):
     score
         Accuracy or R² on the test rows, where known; then it is also in the first picture.
     number
-        Place by loss among all candidates, from 1: what ``--pick`` takes. None for those off the Pareto front.
+        Place by loss among all candidates, from 1: what ``--pick`` takes. None for those off the front.
     fits_budget
         It keeps the budget.
     """
