@@ -252,7 +252,7 @@ class StoppingTrainable(Trainable, Protocol):
 
 @runtime_checkable
 class BaggedTrainable(Trainable, Protocol):
-    """A Trainable that need not be cross-fitted where rows are independent: parts of it never saw a given row."""
+    """A Trainable that need not be cross-fitted where rows are independent: for each, parts never saw it."""
 
     def fit_whole(self, dataset: Dataset, *, seed: int) -> OutOfFoldTeacher:
         """Fit once, on all rows of ``dataset``, whose ``ids`` tell them apart when they are asked about."""

@@ -140,7 +140,7 @@ def test_hours_count_the_clock_and_what_was_there_before() -> None:
     hours.took_s.append(6.0)
     assert hours.affords_another()
     assert hours.patience_s() == pytest.approx(7.5, abs=0.1)
-    hours.stored_s = 4.0
+    hours.stored_s = 10.0
     assert not hours.affords_another()
 
 

@@ -51,16 +51,11 @@ ZOO: tuple[Place, ...] = (
         1.0,
         0.5,
     ),
+    Place(ForestMember(name="random-forest", extra=False, column_fraction=0.4), 0.5, 0.3, once=True),
     Place(
-        NetworkMember(name="network-periodic", numbers="periodic", dropout=0.25, weight_decay=0.03), 2.0, 7.0
+        NetworkMember(name="network-periodic", numbers="periodic", dropout=0.25, weight_decay=0.03), 1.5, 7.0
     ),
-    Place(CatBoostMember(name="catboost", depth=6), 2.5, 0.3),
-    Place(ForestMember(name="extra-trees", extra=True), 0.5, 0.3, once=True),
-    Place(
-        XGBoostMember(name="xgboost", max_depth=6, column_fraction=0.6, row_fraction=0.8, categories="means"),
-        1.0,
-        0.5,
-    ),
+    Place(CatBoostMember(name="catboost", depth=6), 2.0, 0.3),
     Place(
         XGBoostMember(
             name="xgboost-deep",
@@ -72,19 +67,7 @@ ZOO: tuple[Place, ...] = (
         1.2,
         1.5,
     ),
-    Place(
-        NetworkMember(
-            name="network-wide",
-            numbers="periodic",
-            frequencies=(0.05, 0.3),
-            width=384,
-            depth=2,
-            dropout=0.3,
-            weight_decay=0.03,
-        ),
-        1.5,
-        6.0,
-    ),
+    Place(ForestMember(name="extra-trees", extra=True), 0.5, 0.3, once=True),
     Place(
         LightGBMMember(
             name="lightgbm-deep",
@@ -99,7 +82,24 @@ ZOO: tuple[Place, ...] = (
         1.0,
         0.3,
     ),
-    Place(ForestMember(name="random-forest", extra=False, column_fraction=0.4), 0.5, 0.3, once=True),
+    Place(
+        XGBoostMember(name="xgboost", max_depth=6, column_fraction=0.6, row_fraction=0.8, categories="means"),
+        1.0,
+        0.5,
+    ),
+    Place(
+        NetworkMember(
+            name="network-wide",
+            numbers="periodic",
+            frequencies=(0.05, 0.3),
+            width=384,
+            depth=2,
+            dropout=0.3,
+            weight_decay=0.03,
+        ),
+        1.5,
+        6.0,
+    ),
     Place(CatBoostMember(name="catboost-deep", depth=8, column_fraction=0.7, categories="ranked"), 1.5, 0.3),
     Place(
         NetworkMember(

@@ -85,11 +85,12 @@ class ForestMember(msgspec.Struct, frozen=True, kw_only=True):
         assert dataset.ids is not None
         seed, encoding, fold = fold_of(self, dataset, seed=seed)
         if fold.n_classes == 1:
-            answer, own = certain, certain(fold.table)
+            teacher = teacher_of(self, encoding, fold, certain, seed=seed)
+            own = certain(fold.table)
         else:
             forest = self._chosen(fold, seed=seed, bagged=True)
-            answer, own = self._answer(forest), _out_of_bag(forest)
-        teacher = teacher_of(self, encoding, fold, answer, seed=seed)
+            teacher = teacher_of(self, encoding, fold, self._answer(forest), seed=seed)
+            own = _out_of_bag(forest)
         return Bagged(teacher, np.sort(dataset.ids), fold.scale.align(own)[np.argsort(dataset.ids)])
 
     def learn(self, fold: Fold, *, seed: int) -> Answer:

@@ -128,7 +128,8 @@ class Member:
 
     @property
     def what(self) -> str:
-        kind = f"{len(self.models)} fold models of" if self.crossed else "the teacher"
+        kind = f"{len(self.models)} fold models of" if self.crossed else "the one model of"
+        kind = kind if self.trainable else "the fitted teacher"
         return f"the answers of {kind} {self.name}"
 
     def pieces(self, model: int, part: str) -> list[Piece]:
