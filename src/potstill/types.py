@@ -258,6 +258,14 @@ class StoppingTrainable(Trainable, Protocol):
         """Learn from the rows of ``dataset`` only, for as long as the loss on those of ``stop_on`` falls."""
 
 
+@runtime_checkable
+class BaggedTrainable(Trainable, Protocol):
+    """A Trainable that need not be cross-fitted where rows are independent: for each, parts never saw it."""
+
+    def fit_whole(self, dataset: Dataset, *, seed: int) -> OutOfFoldTeacher:
+        """Fit once, on all rows of ``dataset``, whose ``ids`` tell them apart when they are asked about."""
+
+
 @dataclass(frozen=True)
 class SoftTargets:
     """What the members of a teacher answered for some rows.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +138,63 @@ def test_each_training_row_is_answered_by_the_model_that_excluded_it(tmp_path: P
     assert collected.costs[0].size_bytes == 3000
     assert 0 < collected.latency_us[0].p50 <= collected.latency_us[0].p99
     assert (heard.steps, heard.total) == (3, 3)
+
+
+@dataclass
+class StoppingRecipe(RememberingRecipe):
+    """A recipe that is also told which rows to stop on; with those it was told."""
+
+    stopped_on: list[frozenset[float]] = field(default_factory=list)
+
+    def fit_until(self, dataset: Dataset, stop_on: Dataset, *, seed: int) -> Any:
+        self.stopped_on.append(frozenset(stop_on.rows["x"].to_list()))
+        return self.fit(dataset, seed=seed)
+
+
+def test_what_can_stop_early_stops_on_the_rows_it_is_kept_from(tmp_path: Path) -> None:
+    recipe = StoppingRecipe()
+    collected = collect([recipe], two_parts(), folds=FOLDS, store=Store(tmp_path), seed=0)
+    every = frozenset(float(i) for i in range(12))
+    assert [len(rows) for rows in recipe.stopped_on] == [4, 4, 4]
+    assert all(seen == every - rows for (seen, _), rows in zip(recipe.fits, recipe.stopped_on, strict=True))
+    assert (collected.out_of_fold[0, :, 0] == 0.5).all()
+
+
+@dataclass
+class BaggedTeacher(Remembering):
+    """Answers out of bag with .7."""
+
+    def predict_out_of_fold(self, dataset: Dataset) -> Floats:
+        return np.tile(np.float32([0.7, 0.3]), (len(dataset), 1))
+
+
+@dataclass
+class BaggedRecipe(RememberingRecipe):
+    """A recipe whose one fit answers its own rows out of bag."""
+
+    def fit_whole(self, dataset: Dataset, *, seed: int) -> Any:
+        self.fits.append((frozenset(dataset.rows["x"].to_list()), seed))
+        return BaggedTeacher(self.name, self.fits[-1][0], seed)
+
+
+def test_what_answers_out_of_bag_is_fitted_once_on_all_rows(tmp_path: Path) -> None:
+    recipe = BaggedRecipe()
+    collected = collect([recipe], two_parts(), folds=FOLDS, store=Store(tmp_path), seed=0)
+    assert [len(seen) for seen, _ in recipe.fits] == [12]
+    assert (collected.out_of_fold[0, :, 0] == np.float32(0.7)).all()
+    assert (collected.answers["train"][0, :, 0] == np.float32(0.9)).all()
+    assert collected.out_of_fold_mask.all()
+    again = collect([recipe], two_parts(), folds=FOLDS, store=Store(tmp_path), seed=0)
+    assert (again.reused, len(recipe.fits)) == (1, 1)
+
+
+def test_rows_of_one_group_may_share_a_bag_so_they_are_cross_fitted(tmp_path: Path) -> None:
+    recipe = BaggedRecipe()
+    parts = two_parts()
+    parts["train"] = replace(parts["train"], groups=np.arange(12) % 3)
+    collected = collect([recipe], parts, folds=FOLDS, store=Store(tmp_path), seed=0)
+    assert [len(seen) for seen, _ in recipe.fits] == [8, 8, 8]
+    assert (collected.out_of_fold[0, :, 0] == 0.5).all()
 
 
 def test_second_run_reuses_everything_and_says_so(tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ class Weighed:
     @property
     def alone(self) -> Doubles:
         """``(M,)`` weights of the best member alone."""
-        return np.eye(len(self.weights))[self.best]
+        return np.asarray(np.eye(len(self.weights))[self.best])
 
 
 def weigh(collected: Collected, train: Dataset, valid: Dataset, *, selected: bool) -> Weighed:

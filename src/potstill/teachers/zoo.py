@@ -27,11 +27,14 @@ class Place(NamedTuple):
         Twice the share is twice the seconds.
     share_many
         The share where there are more than ten classes: boosting pays for every class, a network hardly.
+    once
+        It is fitted once, on all rows, and may take the time of all folds for it.
     """
 
     member: Member
     share: float
     share_many: float
+    once: bool = False
 
 
 ZOO: tuple[Place, ...] = (
@@ -48,16 +51,11 @@ ZOO: tuple[Place, ...] = (
         1.0,
         0.5,
     ),
+    Place(ForestMember(name="random-forest", extra=False, column_fraction=0.4), 0.5, 0.3, once=True),
     Place(
-        NetworkMember(name="network-periodic", numbers="periodic", dropout=0.25, weight_decay=0.03), 2.0, 7.0
+        NetworkMember(name="network-periodic", numbers="periodic", dropout=0.25, weight_decay=0.03), 1.5, 7.0
     ),
-    Place(CatBoostMember(name="catboost", depth=6), 2.5, 0.3),
-    Place(ForestMember(name="extra-trees", extra=True), 0.5, 0.6),
-    Place(
-        XGBoostMember(name="xgboost", max_depth=6, column_fraction=0.6, row_fraction=0.8, categories="means"),
-        1.0,
-        0.5,
-    ),
+    Place(CatBoostMember(name="catboost", depth=6), 2.0, 0.3),
     Place(
         XGBoostMember(
             name="xgboost-deep",
@@ -69,19 +67,7 @@ ZOO: tuple[Place, ...] = (
         1.2,
         1.5,
     ),
-    Place(
-        NetworkMember(
-            name="network-wide",
-            numbers="periodic",
-            frequencies=(0.05, 0.3),
-            width=384,
-            depth=2,
-            dropout=0.3,
-            weight_decay=0.03,
-        ),
-        1.5,
-        6.0,
-    ),
+    Place(ForestMember(name="extra-trees", extra=True), 0.5, 0.3, once=True),
     Place(
         LightGBMMember(
             name="lightgbm-deep",
@@ -96,7 +82,24 @@ ZOO: tuple[Place, ...] = (
         1.0,
         0.3,
     ),
-    Place(ForestMember(name="random-forest", extra=False, column_fraction=0.4), 0.5, 0.3),
+    Place(
+        XGBoostMember(name="xgboost", max_depth=6, column_fraction=0.6, row_fraction=0.8, categories="means"),
+        1.0,
+        0.5,
+    ),
+    Place(
+        NetworkMember(
+            name="network-wide",
+            numbers="periodic",
+            frequencies=(0.05, 0.3),
+            width=384,
+            depth=2,
+            dropout=0.3,
+            weight_decay=0.03,
+        ),
+        1.5,
+        6.0,
+    ),
     Place(CatBoostMember(name="catboost-deep", depth=8, column_fraction=0.7, categories="ranked"), 1.5, 0.3),
     Place(
         NetworkMember(
@@ -160,11 +163,13 @@ def default_members(
     shape = Shape(rows, len(spec.numeric), len(spec.categorical), outputs)
     core_s = (time_s - min(_BEGINNING_S, time_s / 4)) * threads / max(folds, 1)
     planned = ZOO[: max(_FEWEST, int(core_s / (_LEAST_S + _LEAST_S_PER_ROW * rows)))]
-    many = outputs > 10
-    wanted = [(place.share_many if many else place.share, place.member.cost_s(shape)) for place in planned]
+    shares = [place.share_many if outputs > 10 else place.share for place in planned]
+    fits = [max(folds, 1) if place.once else 1 for place in planned]
+    useful = [place.member.cost_s(shape) / times for place, times in zip(planned, fits, strict=True)]
+    seconds = _divided(core_s, list(zip(shares, useful, strict=True)))
     return [
-        place.member.within(seconds, shape)
-        for place, seconds in zip(planned, _divided(core_s, wanted), strict=True)
+        place.member.within(given * times, shape)
+        for place, given, times in zip(planned, seconds, fits, strict=True)
     ]
 
 

@@ -202,10 +202,22 @@ def fit_member(recipe: Recipe, dataset: Dataset, *, seed: int, stop_on: Dataset 
     stop_on
         Labelled rows to stop early on, which are not learnt from; None sets a part of the others aside.
     """
+    seed, encoding, fold = fold_of(recipe, dataset, seed=seed, stop_on=stop_on)
+    answer = certain if fold.n_classes == 1 else recipe.learn(fold, seed=seed)
+    return teacher_of(recipe, encoding, fold, answer, seed=seed)
+
+
+def fold_of(
+    recipe: Recipe, dataset: Dataset, *, seed: int, stop_on: Dataset | None = None
+) -> tuple[int, Encoding, Fold]:
+    """The member's own seed, the encoding of the rows, and the rows themselves, prepared for it."""
     seed = int(digest(recipe.name, str(seed))[:7], 16)
     encoding = Encoding.fit(dataset)
-    fold = Fold.of(dataset, encoding, seed=seed, stop_on=stop_on)
-    answer = _certain if fold.n_classes == 1 else recipe.learn(fold, seed=seed)
+    return seed, encoding, Fold.of(dataset, encoding, seed=seed, stop_on=stop_on)
+
+
+def teacher_of(recipe: Recipe, encoding: Encoding, fold: Fold, answer: Answer, *, seed: int) -> ZooTeacher:
+    """What has learned to ``answer`` on ``fold``, with a fingerprint of all that went into it."""
     fingerprint = digest(
         recipe.fingerprint,
         str(seed),
@@ -232,7 +244,8 @@ def _of_known_classes(dataset: Dataset, scale: Scale) -> Dataset:
     return dataset if known.all() else dataset.take(np.flatnonzero(known))
 
 
-def _certain(table: Table) -> NDArray[Any]:
+def certain(table: Table) -> NDArray[Any]:
+    """Where a fold has one class only: that one."""
     return np.ones((len(table), 1), np.float32)
 
 

@@ -62,8 +62,8 @@ class Hours:
         return self.limit_s - (time.perf_counter() - self.begun_s) - self.stored_s / self.workers
 
     def affords_another(self) -> bool:
-        """Whether a member as long as those before would end in time."""
-        return not self.took_s or median(self.took_s) <= self.left_s()
+        """Whether a member half as long as those before would end in time: if it does not, it is given up."""
+        return not self.took_s or 0.5 * median(self.took_s) <= self.left_s()
 
     def patience_s(self) -> float | None:
         """How long to wait for members under way before they are given up; None for as long as it takes."""

@@ -16,6 +16,7 @@ from potstill.transfer.ask import ask, ask_out_of_fold, measure_latency
 from potstill.transfer.fingerprint import digest
 from potstill.transfer.store import FORMAT, Facts, Job, Landing, answers_file
 from potstill.types import (
+    BaggedTrainable,
     Dataset,
     Floats,
     Ints,
@@ -101,22 +102,34 @@ class Member:
         return isinstance(self.source, Trainable)
 
     @property
+    def crossed(self) -> bool:
+        """Whether it is fitted fold by fold."""
+        return self.trainable and not self._bagged
+
+    @property
+    def _bagged(self) -> bool:
+        """Whether one fit answers the rows it was fitted on by parts of it that have not seen them."""
+        train = self.plan.parts["train"]
+        return isinstance(self.source, BaggedTrainable) and train.groups is None and train.ids is not None
+
+    @property
     def models(self) -> list[int]:
         """Ids of its models: one a fold, or the one it is."""
-        return self.plan.fold_ids if self.trainable else [0]
+        return self.plan.fold_ids if self.crossed else [0]
 
     @property
     def key(self) -> str:
         """Digest of all that its answers depend on but the rows asked."""
         if not self.trainable:
             return digest(FORMAT, "fitted", self.source.fingerprint)
-        folds = digest(*self.plan.folds.tolist())
+        folds = digest(*self.plan.folds.tolist()) if self.crossed else "whole"
         train = self.plan.hashes["train"]
         return digest(FORMAT, "cross-fit", train, folds, self.source.fingerprint, self.twin, self.plan.seed)
 
     @property
     def what(self) -> str:
-        kind = f"{len(self.models)} fold models of" if self.trainable else "the fitted teacher"
+        kind = f"{len(self.models)} fold models of" if self.crossed else "the one model of"
+        kind = kind if self.trainable else "the fitted teacher"
         return f"the answers of {kind} {self.name}"
 
     def pieces(self, model: int, part: str) -> list[Piece]:
@@ -133,9 +146,13 @@ class Member:
 
     def shards(self, model: int) -> list[str]:
         parts = list(self.plan.parts)
-        if isinstance(self.source, OutOfFoldTeacher):
+        if self._knows_out_of_fold:
             parts.append("train" + _OUT_OF_FOLD)
         return [piece.shard for part in parts for piece in self.pieces(model, part)]
+
+    @property
+    def _knows_out_of_fold(self) -> bool:
+        return self._bagged or isinstance(self.source, OutOfFoldTeacher)
 
     def has(self, job: Job, model: int) -> bool:
         """Whether all of one model's answers are in the job."""
@@ -156,7 +173,7 @@ class Member:
                 if not job.has(piece.shard):
                     rows = piece.of(dataset)
                     _put(job, piece.shard, rows, ask(teacher, rows, chunk_rows=self.plan.chunk_rows))
-        if isinstance(teacher, OutOfFoldTeacher) and not self.trainable:
+        if isinstance(teacher, OutOfFoldTeacher) and not self.crossed:
             train = self.plan.parts["train"]
             for piece in self.pieces(model, "train" + _OUT_OF_FOLD):
                 rows = piece.of(train)
@@ -169,8 +186,11 @@ class Member:
     def _model(self, model: int) -> Teacher:
         if not isinstance(self.source, Trainable):
             return self.source
+        train = self.plan.parts["train"]
         seed = int(digest(self.plan.seed, self.source.fingerprint, self.twin, model)[:8], 16) >> 1
-        train, left_out = self.plan.parts["train"], self.plan.folds == model
+        if isinstance(self.source, BaggedTrainable) and self._bagged:
+            return self.source.fit_whole(train, seed=seed)
+        left_out = self.plan.folds == model
         kept = train.take(np.flatnonzero(~left_out))
         if isinstance(self.source, StoppingTrainable):
             return self.source.fit_until(kept, train.take(np.flatnonzero(left_out)), seed=seed)
@@ -198,7 +218,7 @@ class Member:
 
         Where there is none, ``out`` gets the answer of the whole member.
         """
-        if self.trainable:
+        if self.crossed:
             for model in self.models:
                 held_out = self.plan.folds == model
                 for rows, answers in self._answers(job, model, "train"):
@@ -207,7 +227,7 @@ class Member:
             return np.ones(len(out), dtype=np.bool_)
         self.read(job, "train", out)
         excluded = np.zeros(len(out), dtype=np.bool_)
-        if isinstance(self.source, OutOfFoldTeacher):
+        if self._knows_out_of_fold:
             for rows, answers in self._answers(job, 0, "train" + _OUT_OF_FOLD):
                 excluded[rows] = ~np.isnan(answers[:, 0])
                 out[rows][excluded[rows]] = answers[excluded[rows]]
