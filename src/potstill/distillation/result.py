@@ -85,7 +85,7 @@ class Result:
         Parameters
         ----------
         number
-            Place of the candidate by validation loss, from 1, the smallest first: the report gives it for those
+            Place of the candidate by validation loss, from 1, smallest first: the report gives it for those
             that are worth picking, the points of `pareto`.
 
         Raises

@@ -48,7 +48,7 @@ class MLP(msgspec.Struct, frozen=True):
     numeric_embedding: Literal["periodic"] | None = "periodic"
     embedding: int = 8
     dropout: float = 0.1
-    learning_rate: float = 0.03
+    learning_rate: float = 0.3
     weight_decay: float = 0.02
     epochs: int | None = None
     batch_size: int | None = None
@@ -62,6 +62,7 @@ class MLP(msgspec.Struct, frozen=True):
     def variants(self) -> tuple[Student, ...]:
         """Other settings of the same size worth a trial, the most promising first."""
         return (
+            msgspec.structs.replace(self, learning_rate=self.learning_rate / 3),
             msgspec.structs.replace(self, dropout=0.3, weight_decay=5 * self.weight_decay),
             msgspec.structs.replace(self, dropout=0.0, weight_decay=self.weight_decay / 2),
             msgspec.structs.replace(self, numeric_embedding=None),

@@ -58,7 +58,7 @@ class TabM(msgspec.Struct, frozen=True):
     heads: int = 8
     kept: int = 8
     dropout: float = 0.1
-    learning_rate: float = 0.03
+    learning_rate: float = 0.3
     weight_decay: float = 0.02
     epochs: int | None = None
     batch_size: int | None = None
@@ -72,6 +72,7 @@ class TabM(msgspec.Struct, frozen=True):
     def variants(self) -> tuple[Student, ...]:
         """Other settings of the same size worth a trial, the most promising first."""
         return (
+            msgspec.structs.replace(self, learning_rate=self.learning_rate / 3),
             msgspec.structs.replace(self, dropout=0.3, weight_decay=5 * self.weight_decay),
             msgspec.structs.replace(self, dropout=0.0, weight_decay=self.weight_decay / 2),
             msgspec.structs.replace(self, heads=2 * self.kept),

@@ -112,7 +112,11 @@ class Search:
         self._progress.start("searching the student")
         parts = [self._fitting(family) for family in families] if free_size else list(families)
         first = self._objectives[0]
-        self._try([trial for part in parts for trial in (self._twin_of(part), Trial(part, kinds[0], first))])
+        # A few families at a time: under a time limit, what these leave over is for the next.
+        together = max(1, self._lesson.workers // 2)
+        for start in range(0, len(parts), together):
+            few = parts[start : start + together]
+            self._try([each for part in few for each in (self._twin_of(part), Trial(part, kinds[0], first))])
         self._try(list(self._other_targets(kinds)))
         self._try([replace(self._leader("student").trial, objective=other) for other in self._objectives[1:]])
         if free_size:
