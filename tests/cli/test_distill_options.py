@@ -174,13 +174,13 @@ def test_the_command_line_is_kept_as_it_was_typed() -> None:
 
 
 WRONG = [
-    ("--student forest", "There is no student called 'forest'; there are: additive, gbdt, mlp."),
+    ("--student forest", "There is no student called 'forest'; there are: additive, gbdt, mlp, tabm."),
     ("--soft-targets-key id", "--soft-targets-key needs --soft-targets."),
     ("--soft-targets s.csv --teacher t.onnx", "Wanted either --teacher or --soft-targets, got both."),
     ("--cache c --no-cache", "--cache and --no-cache contradict each other."),
     ("--latency-ms 0", "Wanted --latency-ms above 0, got 0."),
     ("--max-columns 0", "Wanted --max-columns above 0, got 0."),
-    ("--time-limit 0.5s", "The recipe wants time_limit between 1 and 1e+07, got 0.5."),
+    ("--time-limit 0.5s", "The recipe wants time_limit between 5 and 1e+07, got 0.5."),
     ("--hard-label-weight 2", "The recipe wants hard_label_weight between 0 and 1, got 2."),
     ("--out no/m.onnx", "no/m.onnx cannot be written: the folder no does not exist."),
     ("--report no/m.html", "no/m.html cannot be written: the folder no does not exist."),

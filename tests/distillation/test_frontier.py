@@ -4,77 +4,71 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
+from sklearn.datasets import load_breast_cancer
+from sklearn.ensemble import ExtraTreesClassifier
 
-from potstill import UserError
-from potstill.artifact import Card, Softmax
-from potstill.distillation import Result
-from potstill.objectives import KD
-from potstill.students import STUDENTS
-from potstill.training.examples import Targets
-from potstill.training.search import Assessment, Candidate
-from potstill.types import Latency, Schema, Task
+import potstill
+from potstill import Budget, Recipe, Result, UserError
+from potstill.students import GBDT
+from potstill.training.candidates import ranked
 
 
-def candidate(loss: float, size_bytes: int, latency_us: float) -> Candidate:
-    fitted: Any = None
-    assessment = Assessment(loss, 1.0, size_bytes, Latency(latency_us, 2 * latency_us))
-    targets = Targets(hard_label_weight=0.5, real="in_sample")
-    return Candidate(STUDENTS["mlp"]().resized(loss * 10), targets, KD(), fitted, 1, assessment, True)
-
-
-def made(number: int, candidates: tuple[Candidate, ...], **more: Any) -> Result:
-    task = Task("binary", "y", ("no", "yes"))
-    card = Card(name=f"point {number}", task=task, schema=Schema(()), calibration=Softmax())
-    given: dict[str, Any] = {"facts": None, "rows": {}, "seconds": {}, "notes": (), **more}
-    return Result(artifact=b"%d" % number, card=card, candidates=candidates, **given)
-
-
-@pytest.fixture
+@pytest.fixture(scope="module")
 def result() -> Result:
-    candidates = (
-        candidate(0.5, 10, 10.0),
-        candidate(0.2, 1000, 30.0),
-        candidate(0.6, 1000, 30.0),
-        candidate(0.3, 100, 20.0),
+    return potstill.distill(
+        load_breast_cancer(return_X_y=True, as_frame=True),
+        teachers=ExtraTreesClassifier(30, random_state=0),
+        student=GBDT(rounds=20, leaves=7, min_data_in_leaf=5),
+        budget=Budget(size_kb=1024),
+        recipe=Recipe(cache=False, folds=2),
     )
-    return made(2, candidates, picker=lambda number: made(number, candidates))
 
 
-def test_points_are_numbered_from_the_smallest_loss(result: Result) -> None:
-    assert [each.assessment.loss for each in result.pareto] == [0.2, 0.3, 0.5]
-    assert result.pick(3).artifact == b"3"
+def test_a_candidate_is_picked_by_its_place(result: Result) -> None:
+    ordered = ranked(result.candidates)
+    number = len(ordered)
+    picked = result.pick(number)
+    chosen = [one for one in picked.facts.candidates if one.chosen] if picked.facts else []
+    assert [one.loss for one in chosen] == [ordered[-1].assessment.loss]
+    assert picked.card.shipped == ("twin" if ordered[-1].is_twin else "student")
+    assert picked.candidates == result.candidates
+    assert picked.pick(1).card.content_hash == result.pick(1).card.content_hash
 
 
-@pytest.mark.parametrize("number", [0, 4])
-def test_a_number_that_no_point_has_is_refused(result: Result, number: int) -> None:
+def test_another_budget_chooses_again(result: Result) -> None:
+    smallest = min(result.candidates, key=lambda one: one.assessment.size_bytes)
+    other = result.within(Budget(size_kb=smallest.assessment.size_bytes / 1000))
+    assert [one.assessment for one in other.candidates if one.fits_budget] == [smallest.assessment]
+    assert other.facts is not None
+    assert [one.loss for one in other.facts.candidates if one.chosen] == [smallest.assessment.loss]
+
+
+@pytest.mark.parametrize("number", [0, 1000])
+def test_a_number_that_no_candidate_has_is_refused(result: Result, number: int) -> None:
     with pytest.raises(UserError) as raised:
         result.pick(number)
-    assert raised.value.message == f"Wanted the number of a Pareto point, 1 to 3, got {number}."
+    assert raised.value.message == (
+        f"Wanted candidate number {number}, but the search tried {len(result.candidates)}, numbered from 1."
+    )
 
 
 def test_the_folder_holds_each_point_and_what_it_is_worth(result: Result, tmp_path: Path) -> None:
     folder = tmp_path / "points"
     points = result.frontier(folder)
-    assert sorted(path.name for path in folder.iterdir()) == ["1.onnx", "2.onnx", "3.onnx", "frontier.json"]
-    assert [(folder / each.file).read_bytes() for each in points] == [b"1", b"2", b"3"]
+    assert [each.loss for each in points] == [one.assessment.loss for one in result.pareto]
+    for each in points:
+        assert potstill.load(folder / each.file, verify=True).task.classes == (0, 1)
+        assert (folder / each.file).stat().st_size == each.size_bytes
     listed = json.loads((folder / "frontier.json").read_text())
-    assert [(each["number"], each["loss"], each["chosen"]) for each in listed] == [
-        (1, 0.2, False),
-        (2, 0.3, True),
-        (3, 0.5, False),
-    ]
-    assert listed[0]["name"] == "mlp ×2, 0.5 label, in sample, synthetic"
-
-
-def test_a_shorter_set_leaves_nothing_of_a_longer_one(result: Result, tmp_path: Path) -> None:
-    folder = tmp_path / "points"
-    result.frontier(folder)
-    alone = (candidate(0.1, 1, 1.0),)
-    made(1, alone, picker=lambda number: made(number, alone)).frontier(folder)
-    assert sorted(path.name for path in folder.iterdir()) == ["1.onnx", "frontier.json"]
+    assert [each["number"] for each in listed] == [each.number for each in points]
+    assert sum(each["chosen"] for each in listed) == sum(
+        one.assessment.loss == result.pareto[0].assessment.loss for one in result.pareto
+    )
+    (folder / points[0].file).write_bytes(b"old")
+    result.pick(1).frontier(folder)
+    assert potstill.load(folder / points[0].file)
 
 
 def test_somebody_elses_folder_is_left_alone(result: Result, tmp_path: Path) -> None:

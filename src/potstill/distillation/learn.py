@@ -182,7 +182,7 @@ def _picked(found: Found, number: int) -> Candidate:
     if not 1 <= number <= len(ordered):
         raise UserError(
             f"Wanted candidate number {number}, but the search tried {len(ordered)}, numbered from 1.",
-            hint="The report and `--frontier` number those worth picking; 1 has the smallest validation loss.",
+            hint="The report and `--frontier` number those worth picking; 1 has the smallest loss.",
         )
     return ordered[number - 1]
 

@@ -52,7 +52,7 @@ def boost(
     objective: Objective,
     seed: int,
     effort: int | None,
-    time_limit_s: float | None,
+    time_limit_s: float | None = None,
     progress: Progress | None,
     rounds: Callable[[int], int],
     parameters: Parameters,
