@@ -11,7 +11,7 @@ from potstill.students.mlp import MLP
 from potstill.students.tabm import TabM
 from potstill.types import Student
 
-STUDENTS: dict[str, type[Student]] = {"gbdt": GBDT, "mlp": MLP, "tabm": TabM, "additive": Additive}
+STUDENTS: dict[str, type[Student]] = {"gbdt": GBDT, "additive": Additive, "mlp": MLP, "tabm": TabM}
 """Families by name."""
 
 __all__ = ["GBDT", "MLP", "STUDENTS", "Additive", "TabM"]

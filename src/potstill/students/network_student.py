@@ -45,8 +45,8 @@ from potstill.types import (
 )
 
 SMALLEST_PRIOR = 1e-6
-MOST_EXAMPLES_SEEN = 1_200_000
-"""Rows times epochs: what makes a fit take some twenty seconds of one core."""
+MOST_EXAMPLES_SEEN = 1_800_000
+"""Rows times epochs: what makes a fit take some thirty seconds of one core."""
 
 HEADS_AT_FULL_LENGTH = 4
 """With more heads the epochs are fewer in proportion: every head takes all rows through the hidden layers."""
@@ -99,7 +99,7 @@ class NetworkPlan:
 
     def schedule(self, n_rows: int, effort: int | None, time_limit_s: float | None) -> Schedule:
         """The training on this many rows."""
-        batch_size = self.batch_size or int(2 ** np.clip(np.round(np.log2(n_rows / 100)), 5, 8))
+        batch_size = self.batch_size or int(2 ** np.clip(np.round(np.log2(n_rows / 100)), 5, 9))
         seen = MOST_EXAMPLES_SEEN * min(1.0, HEADS_AT_FULL_LENGTH / (self.heads or 1))
         epochs = effort or self.epochs or int(np.clip(seen / n_rows, 8, 100))
         return Schedule(

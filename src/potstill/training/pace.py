@@ -13,6 +13,9 @@ from potstill.training.lesson import Trial
 MARGIN = 1.3
 """A fit is expected to take so many times what its like took."""
 
+SHARE = 0.35
+"""Part of the time left that the fits of one step may take together."""
+
 LEAST_S = 0.5
 """Seconds every fit is given at least."""
 
@@ -47,7 +50,7 @@ class Pace:
         return max(0.0, (self._end - time.monotonic()) * self._workers - reserve)
 
     def affordable(self, trials: Sequence[Trial], tried: Sequence[Candidate]) -> list[Trial]:
-        """The first of ``trials`` that there is time for; those of a family never seen are taken on trust."""
+        """The first of ``trials`` that there is time for; the first family is taken on trust."""
         left, taken = self.left_s(tried), []
         for trial in trials:
             cost = expected_s(trial, tried)
@@ -58,22 +61,23 @@ class Pace:
         return taken
 
     def share_s(self, n_trials: int, tried: Sequence[Candidate]) -> float | None:
-        """Seconds for each of ``n_trials`` fits, half of the time being left after; None without a limit."""
+        """Seconds for each of ``n_trials`` fits, `SHARE` of what is left in all; None without a limit."""
         if not self.limited:
             return None
         side_by_side = min(self._workers, n_trials)
-        return max(LEAST_S, 0.5 * self.left_s(tried) * side_by_side / self._workers / n_trials)
+        return max(LEAST_S, SHARE * self.left_s(tried) * side_by_side / self._workers / n_trials)
 
 
 def expected_s(trial: Trial, tried: Sequence[Candidate]) -> float:
-    """Seconds ``trial`` will take, by the fits most like it; 0 if there are none."""
+    """Seconds ``trial`` will take, by the fits most like it, of its own family where there are any; 0 where there are none at all."""
     alike = [
         one
         for one in tried
         if one.student.name == trial.student.name and one.is_twin == trial.targets.labels_only
     ]
     if not alike:
-        return 0.0
+        same_side = [one.seconds for one in tried if one.is_twin == trial.targets.labels_only]
+        return MARGIN * max(same_side, default=0.0)
     changes = [trial.student.size / one.student.size for one in alike]
     nearest = min(abs(math.log(change)) for change in changes)
     like = [

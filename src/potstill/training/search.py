@@ -42,7 +42,7 @@ VARIANTS: dict[Side, int] = {"student": 2, "twin": 4}
 SMOOTHINGS = (0.03, 0.1)
 """Weights of the uniform distribution in the labels of smoothed twins."""
 
-SIZES, SMALLER = (2.0, 0.5), (0.2, 0.04)
+SIZES, SMALLER = (2.0, 0.5), (0.1, 0.03)
 """Sizes tried for the leaders, beside their own: near it, and for the small end of the frontier."""
 
 SMALLEST_SIZE = 1 / 256
@@ -126,7 +126,7 @@ class Search:
             smoothed = [msgspec.structs.replace(LABELS_ONLY, smoothing=amount) for amount in SMOOTHINGS]
             self._try([replace(self._leader("twin").trial, targets=told) for told in smoothed])
         if free_size:
-            self._try(list(self._sizes(SMALLER)))
+            self._try(list(self._sizes(SMALLER, families=NEAR_FAMILIES)))
             self._go_on(kinds)
         return choose(self._tried)
 
@@ -212,15 +212,19 @@ class Search:
             for part in trial.student.variants()[:count]:
                 yield replace(trial, student=part)
 
-    def _sizes(self, factors: Sequence[float]) -> Iterator[Trial]:
+    def _sizes(self, factors: Sequence[float], *, families: int = 1) -> Iterator[Trial]:
+        """The best of each of the best families, on both sides, at other sizes."""
         for side in VARIANTS:
-            leader = self._leader(side)
-            room = SNUG / leader.excess if leader.excess > 0 else np.inf
-            for factor in factors:
-                change = min(factor, room) if factor > 1 else factor
-                if abs(change - 1) > LEAST_CHANGE:
-                    part = leader.student.resized(leader.student.size * float(change))
-                    yield replace(leader.trial, student=part)
+            best: dict[str, Candidate] = {}
+            for one in self._leaders(side):
+                best.setdefault(one.student.name, one)
+            for leader in list(best.values())[:families]:
+                room = SNUG / leader.excess if leader.excess > 0 else np.inf
+                for factor in factors:
+                    change = min(factor, room) if factor > 1 else factor
+                    if abs(change - 1) > LEAST_CHANGE:
+                        part = leader.student.resized(leader.student.size * float(change))
+                        yield replace(leader.trial, student=part)
 
     def _go_on(self, kinds: Sequence[Targets]) -> None:
         """Change the leaders, a few at a time, until the time is used up."""
