@@ -175,7 +175,8 @@ def test_a_fit_is_expected_to_take_what_its_like_took() -> None:
     tried = [candidate(0.3), candidate(0.2, targets=LABELS_ONLY)]
     larger = replace(tried[0].trial, student=Constant(size=3.0))
     assert expected_s(larger, tried) == pytest.approx(1.3 * 3.0)
-    assert expected_s(Trial(TREES, KINDS[0], KD()), tried) == 0.0
+    assert expected_s(Trial(TREES, KINDS[0], KD()), tried) == pytest.approx(1.3)
+    assert expected_s(Trial(TREES, KINDS[0], KD()), []) == 0.0
     assert Pace(None, 2).share_s(4, tried) is None
     assert Pace(100.0, 2).affordable([larger] * 3, tried) == [larger] * 3
     assert Pace(6.0, 1).affordable([larger] * 3, tried) == []

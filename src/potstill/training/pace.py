@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import final
 
-from potstill.training.candidates import Candidate
+from potstill.training.candidates import Candidate, order
 from potstill.training.lesson import Trial
 
 MARGIN = 1.3
@@ -45,8 +45,8 @@ class Pace:
         """Core-seconds left for more trials: what the refits of the leaders will take is set aside."""
         if not self.limited:
             return math.inf
-        slowest = sorted((one.seconds for one in tried if one.fits_budget), reverse=True)
-        reserve = MARGIN * sum(slowest[:2])
+        sides = [sorted((one for one in tried if one.is_twin == twin), key=order) for twin in (True, False)]
+        reserve = MARGIN * sum(leaders[0].seconds for leaders in sides if leaders)
         return max(0.0, (self._end - time.monotonic()) * self._workers - reserve)
 
     def affordable(self, trials: Sequence[Trial], tried: Sequence[Candidate]) -> list[Trial]:
