@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import final
 
-TEACHER_SHARE = 0.45
+TEACHER_SHARE = 0.4
 """Part of a time limit that the teacher may take, data and synthetic rows before it included."""
 
 PROVING_S, PROVING_SHARE = 6.0, 0.06

@@ -42,7 +42,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
         Seconds the whole run may take, data to evaluation; None takes what the plan takes, and a seed then
         decides the result. An adopted teacher's own time counts but cannot be cut.
     teacher_time
-        Seconds the default ensemble may take, on this machine; under a time limit at most 45 % of it.
+        Seconds the default ensemble may take, on this machine; under a time limit at most 40 % of it.
     teacher_weights
         ``equal`` or ``select`` (greedy ensemble selection out of fold); None selects for the default ensemble
         and leaves an adopted one as it is.

@@ -50,9 +50,9 @@ class Pace:
         return max(0.0, (self._end - time.monotonic()) * self._workers - reserve)
 
     def affordable(self, trials: Sequence[Trial], tried: Sequence[Candidate]) -> list[Trial]:
-        """The first of ``trials`` that there is time for; the first family is taken on trust."""
+        """Those of ``trials`` that there is time for, the quick ones first; the first family is on trust."""
         left, taken = self.left_s(tried), []
-        for trial in trials:
+        for trial in sorted(trials, key=lambda trial: expected_s(trial, tried)) if self.limited else trials:
             cost = expected_s(trial, tried)
             if cost > left:
                 continue
@@ -60,12 +60,16 @@ class Pace:
             taken.append(trial)
         return taken
 
-    def share_s(self, n_trials: int, tried: Sequence[Candidate]) -> float | None:
-        """Seconds for each of ``n_trials`` fits, `SHARE` of what is left in all; None without a limit."""
+    def limits_s(self, trials: Sequence[Trial], tried: Sequence[Candidate]) -> list[float | None]:
+        """Seconds for each of ``trials``: what its like took and some more; `SHARE` of what is left, together,
+        for those of families never seen. None without a limit."""
         if not self.limited:
-            return None
-        side_by_side = min(self._workers, n_trials)
-        return max(LEAST_S, SHARE * self.left_s(tried) * side_by_side / self._workers / n_trials)
+            return [None] * len(trials)
+        known = {(one.student.name, one.is_twin) for one in tried}
+        new = [trial for trial in trials if (trial.student.name, trial.targets.labels_only) not in known]
+        side_by_side = min(self._workers, max(1, len(new))) / self._workers
+        share = max(LEAST_S, SHARE * self.left_s(tried) * side_by_side / max(1, len(new)))
+        return [share if trial in new else max(LEAST_S, expected_s(trial, tried)) for trial in trials]
 
 
 def expected_s(trial: Trial, tried: Sequence[Candidate]) -> float:

@@ -2,8 +2,8 @@
 
 The search narrows by stages, as successive halving does, but every candidate is fitted to the end:
 
-1. every family, at the size the budget allows, as a student and as a twin;
-2. the best families with the other kinds of target, the leader with other temperatures;
+1. every family, at a size the budget allows, as a student and as a twin;
+2. the best families larger, then with the other kinds of target, the leader with other temperatures;
 3. the leading student and the leading twin with other settings, then at other sizes, and the twin smoothed;
 4. the leaders much smaller: the small end of the frontier;
 5. under a time limit, changes of the leaders until it is used up.
@@ -42,8 +42,9 @@ VARIANTS: dict[Side, int] = {"student": 2, "twin": 4}
 SMOOTHINGS = (0.03, 0.1)
 """Weights of the uniform distribution in the labels of smoothed twins."""
 
-SIZES, SMALLER = (2.0, 0.5), (0.1, 0.03)
-"""Sizes tried for the leaders, beside their own: near it, and for the small end of the frontier."""
+LARGER, SIZES, SMALLER = (2.0, 4.0), (2.0, 0.5), (0.1, 0.03)
+"""Sizes tried beside their own: for the best families, as far as the budget goes; for the leaders; and for the
+small end of the frontier."""
 
 SMALLEST_SIZE = 1 / 256
 """Below this size a family that still breaks the budget is given up."""
@@ -117,6 +118,8 @@ class Search:
         for start in range(0, len(parts), together):
             few = parts[start : start + together]
             self._try([each for part in few for each in (self._twin_of(part), Trial(part, kinds[0], first))])
+        if free_size:
+            self._try(list(self._sizes(LARGER, families=NEAR_FAMILIES)))
         self._try(list(self._other_targets(kinds)))
         self._try([replace(self._leader("student").trial, objective=other) for other in self._objectives[1:]])
         if free_size:
@@ -144,8 +147,8 @@ class Search:
         while waiting:
             new = [trial for trial in dict.fromkeys(waiting) if not self._was_tried(trial)]
             now = self._pace.affordable(new, self._tried)
-            share_s = self._pace.share_s(len(now), self._tried) if now else None
-            fits = [Fit(trial, time_limit_s=share_s) for trial in now]
+            limits_s = self._pace.limits_s(now, self._tried)
+            fits = [Fit(trial, time_limit_s=limit_s) for trial, limit_s in zip(now, limits_s, strict=True)]
             waiting = []
             for trial, fitted in zip(now, self._lesson.fit(fits), strict=True):
                 candidate = self._measured(trial, fitted)
