@@ -5,7 +5,7 @@
 FOLDER holds one Parquet file a set, with a column ``target`` and a column ``split`` (``train`` or ``test``);
 the tabular ones are taken. Nothing is tuned to a set: each gets what ``potstill distill train.parquet
 --target target --test test.parquet --size-kb 1000 --latency-ms 0.1`` does. What ships at the other budgets,
-and its twin, are chosen from the candidates of the same run (`Result.within`), refitted and measured; searches
+and its twin are chosen from the candidates of the same run (`Result.within`), refitted and measured; searches
 of their own could only do better.
 
 A set that has its results already is skipped, so a stopped benchmark goes on where it was. Results are one

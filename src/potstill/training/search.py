@@ -222,7 +222,9 @@ class Search:
             for one in self._leaders(side):
                 best.setdefault(one.student.name, one)
             for leader in list(best.values())[:families]:
-                room = SNUG / leader.excess if leader.excess > 0 else np.inf
+                # Bytes grow with the size; what latency does is measured.
+                allowed = self._budget.size_kb
+                room = np.inf if allowed is None else SNUG * 1000 * allowed / leader.assessment.size_bytes
                 for factor in factors:
                     change = min(factor, room) if factor > 1 else factor
                     if abs(change - 1) > LEAST_CHANGE:
