@@ -9,7 +9,7 @@ and its twin are chosen from the candidates of the same run (`Result.within`), r
 of their own could only do better.
 
 A set that has its results already is skipped, so a stopped benchmark goes on where it was. Results are one
-JSON file a set and budget (and the losses row by row beside it, for the pooled intervals) and one Markdown page
+JSON file a set and budget (and the losses row by row beside it, for pooled intervals) and one Markdown page
 of all. Where ``booster.py`` has results, its column joins.
 """
 

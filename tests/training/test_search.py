@@ -88,7 +88,7 @@ def test_a_student_too_large_for_the_budget_is_shrunk_to_it(lesson: Lesson) -> N
 def test_without_a_budget_larger_is_tried_too(lesson: Lesson) -> None:
     found = search(lesson, Budget()).run([Constant()], KINDS)
     assert found.student.student.size == 8.0
-    assert min(one.student.size for one in found.candidates) < 0.1
+    assert min(one.student.size for one in found.candidates) < 0.3
 
 
 def test_both_sides_get_every_family_at_the_same_sizes(lesson: Lesson) -> None:

@@ -61,8 +61,10 @@ class Pace:
         return taken
 
     def limits_s(self, trials: Sequence[Trial], tried: Sequence[Candidate]) -> list[float | None]:
-        """Seconds for each of ``trials``: what its like took and some more; `SHARE` of what is left, together,
-        for those of families never seen. None without a limit."""
+        """Seconds for each of ``trials``, None without a limit.
+
+        What its like took, and some more; families never seen share `SHARE` of what is left.
+        """
         if not self.limited:
             return [None] * len(trials)
         known = {(one.student.name, one.is_twin) for one in tried}
@@ -73,7 +75,7 @@ class Pace:
 
 
 def expected_s(trial: Trial, tried: Sequence[Candidate]) -> float:
-    """Seconds ``trial`` will take, by the fits most like it, of its own family where there are any; 0 where there are none at all."""
+    """Seconds ``trial`` will take, by the fits most like it, if there are any of its family; 0 before all."""
     alike = [
         one
         for one in tried

@@ -43,7 +43,7 @@ SMOOTHINGS = (0.03, 0.1)
 """Weights of the uniform distribution in the labels of smoothed twins."""
 
 LARGER, SIZES, SMALLER = (2.0, 4.0), (2.0, 0.5), (0.1, 0.03)
-"""Sizes tried beside their own: for the best families, as far as the budget goes; for the leaders; and for the
+"""Sizes tried beside their own: for the best families, as far as the budget goes; for the leaders; for the
 small end of the frontier."""
 
 SMALLEST_SIZE = 1 / 256
