@@ -393,11 +393,13 @@ class Objective(Protocol):
 class Student(Protocol):
     """A family of small models with its hyper-parameters; itself never holds data.
 
-    ``keeps_monotone`` says whether `fit` keeps to ``spec.monotone``.
+    ``keeps_monotone`` says whether `fit` keeps to ``spec.monotone``, ``larger`` which larger sizes are worth
+    their fits where a budget has room.
     """
 
     name: ClassVar[str]
     keeps_monotone: ClassVar[bool]
+    larger: ClassVar[tuple[float, ...]]
 
     @property
     def size(self) -> float:

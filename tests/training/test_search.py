@@ -28,6 +28,8 @@ class Constant(msgspec.Struct, frozen=True):
     """A family that answers the class prior; its dial changes nothing but what `assess` weighs."""
 
     name: ClassVar[str] = "constant"
+    keeps_monotone: ClassVar[bool] = False
+    larger: ClassVar[tuple[float, ...]] = (2.0, 4.0)
     size: float = 1.0
 
     def resized(self, size: float) -> Constant:

@@ -52,6 +52,7 @@ class GBDT(msgspec.Struct, frozen=True):
 
     name: ClassVar[str] = "gbdt"
     keeps_monotone: ClassVar[bool] = True
+    larger: ClassVar[tuple[float, ...]] = (2.0, 4.0)
 
     rounds: int | None = None
     leaves: int = 31

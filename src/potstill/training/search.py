@@ -42,9 +42,8 @@ VARIANTS: dict[Side, int] = {"student": 2, "twin": 4}
 SMOOTHINGS = (0.03, 0.1)
 """Weights of the uniform distribution in the labels of smoothed twins."""
 
-LARGER, SIZES, SMALLER = (2.0, 4.0), (2.0, 0.5), (0.1, 0.03)
-"""Sizes tried beside their own: for the best families, as far as the budget goes; for the leaders; for the
-small end of the frontier."""
+SIZES, SMALLER = (2.0, 0.5), (0.1, 0.03)
+"""Sizes tried beside their own: for the leaders, and for the small end of the frontier."""
 
 SMALLEST_SIZE = 1 / 256
 """Below this size a family that still breaks the budget is given up."""
@@ -119,7 +118,7 @@ class Search:
             few = parts[start : start + together]
             self._try([each for part in few for each in (self._twin_of(part), Trial(part, kinds[0], first))])
         if free_size:
-            self._try(list(self._sizes(LARGER, families=NEAR_FAMILIES)))
+            self._try(list(self._sizes(families=NEAR_FAMILIES)))
         self._try(list(self._other_targets(kinds)))
         self._try([replace(self._leader("student").trial, objective=other) for other in self._objectives[1:]])
         if free_size:
@@ -215,8 +214,8 @@ class Search:
             for part in trial.student.variants()[:count]:
                 yield replace(trial, student=part)
 
-    def _sizes(self, factors: Sequence[float], *, families: int = 1) -> Iterator[Trial]:
-        """The best of each of the best families, on both sides, at other sizes."""
+    def _sizes(self, factors: Sequence[float] = (), *, families: int = 1) -> Iterator[Trial]:
+        """The best of each of the best families, on both sides, at other sizes: by default at their larger."""
         for side in VARIANTS:
             best: dict[str, Candidate] = {}
             for one in self._leaders(side):
@@ -225,7 +224,7 @@ class Search:
                 # Bytes grow with the size; what latency does is measured.
                 allowed = self._budget.size_kb
                 room = np.inf if allowed is None else SNUG * 1000 * allowed / leader.assessment.size_bytes
-                for factor in factors:
+                for factor in factors or leader.student.larger:
                     change = min(factor, room) if factor > 1 else factor
                     if abs(change - 1) > LEAST_CHANGE:
                         part = leader.student.resized(leader.student.size * float(change))
