@@ -177,6 +177,10 @@ def test_the_most_valuable_columns_are_picked_out_of_noise() -> None:
     assert not set(names) & set(NOISE)
     row = cancer()[0].iloc[0].to_dict()
     assert result.model.predict_one({name: row[name] for name in names})
+    gone = {each.name: each.reason for each in result.card.schema.dropped}
+    assert gone == {
+        name: "not among the 3 worth most" for name in (*cancer()[0].columns, *NOISE) if name not in names
+    }
     assert f"The student sees 3 of 13 columns: {', '.join(names)}." in result.notes
 
 
@@ -250,6 +254,19 @@ def test_columns_for_a_value_are_judged_in_its_unit() -> None:
     assert result.facts is not None
     for each in result.facts.columns:
         assert 0.5 * y.std() < each.loss < 1.1 * y.std()
+
+
+def test_a_model_of_arrays_still_takes_the_whole_array() -> None:
+    X, y = load_breast_cancer(return_X_y=True)
+    result = potstill.distill(
+        (X[:, USED], y),
+        teachers=ExtraTreesClassifier(10, random_state=0),
+        student=TREES,
+        budget=Budget(size_kb=1024, max_columns=2),
+        recipe=QUICK,
+    )
+    named = {f"x{at}": X[:, column] for at, column in enumerate(USED)}
+    np.testing.assert_array_equal(result.model.predict_proba(X[:, USED]), result.model.predict_proba(named))
 
 
 @pytest.mark.parametrize("most", [None, len(USED), 100])
