@@ -57,6 +57,21 @@ class Picked:
     notes: tuple[str, ...] = ()
 
 
+def check_allows_a_column(budget: Budget) -> None:
+    """Raise where a budget leaves the student nothing to see.
+
+    Raises
+    ------
+    UserError
+        The budget allows no column.
+    """
+    if budget.max_columns is not None and budget.max_columns < 1:
+        raise UserError(
+            f"The budget allows {budget.max_columns} columns; a student needs at least one.",
+            hint="Leave max_columns out to use all of them.",
+        )
+
+
 def pick_columns(
     taught: Taught, prepared: Prepared, *, budget: Budget, seed: int, progress: Progress
 ) -> Picked:
@@ -64,20 +79,10 @@ def pick_columns(
 
     From all columns on, trees are fitted on the transfer set, each column is shuffled in the validation rows,
     and the quarter whose shuffling costs least is dropped, down to one column.
-
-    Raises
-    ------
-    UserError
-        The budget allows no column.
     """
     most = budget.max_columns
     if most is None or most >= len(prepared.schema.columns):
         return Picked(prepared)
-    if most < 1:
-        raise UserError(
-            f"The budget allows {most} columns; a student needs at least one.",
-            hint="Leave max_columns out to use all of them.",
-        )
     names = prepared.schema.names
     progress.start("picking the columns")
     curve = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -88,10 +88,9 @@ class Prepared:
     n_given: int
     notes: tuple[str, ...]
 
-    def seeing(self, names: Sequence[str]) -> Prepared:
+    def seeing(self, names: Collection[str]) -> Prepared:
         """The same rows for a student that sees these columns only."""
-        columns = tuple(column for column in self.schema.columns if column.name in set(names))
-        return self._encoded(msgspec.structs.replace(self.schema, columns=columns))
+        return self._encoded(_narrowed(self.schema, names, f"not among the {len(names)} worth most"))
 
     def first_synthetic(self, n_rows: int) -> Prepared:
         """The same with the first ``n_rows`` synthetic rows; with none of them for 0."""
@@ -232,9 +231,14 @@ def student_schema(schema: Schema, recipe: Recipe) -> Schema:
             "The recipe leaves the student no column to see.",
             hint="Name fewer columns in `without`, or others in `student_columns`.",
         )
-    unseen = [DroppedColumn(name, "the teacher's alone") for name in schema.names if name not in named]
+    return _narrowed(schema, named, "the teacher's alone")
+
+
+def _narrowed(schema: Schema, names: Collection[str], reason: str) -> Schema:
+    """``schema`` with these columns only; the others are dropped for ``reason``."""
+    unseen = [DroppedColumn(name, reason) for name in schema.names if name not in names]
     return Schema(
-        columns=tuple(column for column in schema.columns if column.name in named),
+        columns=tuple(column for column in schema.columns if column.name in names),
         dropped=(*schema.dropped, *unseen),
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from potstill.distillation.clock import Clock
-from potstill.distillation.columns import pick_columns
+from potstill.distillation.columns import check_allows_a_column, pick_columns
 from potstill.distillation.learn import search_students, settle
 from potstill.distillation.monotone import check_keeps_monotone
 from potstill.distillation.prepare import prepare
@@ -96,6 +96,7 @@ def distill(
     recipe, progress, budget = recipe or Recipe(), progress or Silent(), budget or DEFAULT_BUDGET
     # These raise now rather than after the teacher.
     chosen_opset(budget.opset)
+    check_allows_a_column(budget)
     if student is not None:
         check_keeps_monotone(student, recipe.monotone)
     clock = Clock(recipe.time_limit)
