@@ -394,12 +394,13 @@ class Student(Protocol):
     """A family of small models with its hyper-parameters; itself never holds data.
 
     ``keeps_monotone`` says whether `fit` keeps to ``spec.monotone``, ``larger`` which larger sizes are worth
-    their fits where a budget has room.
+    their fits where a budget has room, ``kin`` who competes with whom: the best of each kin is searched on.
     """
 
     name: ClassVar[str]
     keeps_monotone: ClassVar[bool]
     larger: ClassVar[tuple[float, ...]]
+    kin: ClassVar[str]
 
     @property
     def size(self) -> float:

@@ -30,6 +30,7 @@ class Constant(msgspec.Struct, frozen=True):
     name: ClassVar[str] = "constant"
     keeps_monotone: ClassVar[bool] = False
     larger: ClassVar[tuple[float, ...]] = (2.0, 4.0)
+    kin: ClassVar[str] = "constants"
     size: float = 1.0
 
     def resized(self, size: float) -> Constant:

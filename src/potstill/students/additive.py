@@ -54,6 +54,7 @@ class Additive(msgspec.Struct, frozen=True):
     name: ClassVar[str] = "additive"
     keeps_monotone: ClassVar[bool] = True
     larger: ClassVar[tuple[float, ...]] = ()
+    kin: ClassVar[str] = "trees"
 
     rounds: int | None = None
     steps: int = 32

@@ -53,6 +53,7 @@ class GBDT(msgspec.Struct, frozen=True):
     name: ClassVar[str] = "gbdt"
     keeps_monotone: ClassVar[bool] = True
     larger: ClassVar[tuple[float, ...]] = (2.0, 4.0)
+    kin: ClassVar[str] = "trees"
 
     rounds: int | None = None
     leaves: int = 31
@@ -71,9 +72,9 @@ class GBDT(msgspec.Struct, frozen=True):
     def variants(self) -> tuple[GBDT, ...]:
         """Other settings of the same size worth a trial, the most promising first."""
         return (
+            msgspec.structs.replace(self, leaves=2 * self.leaves),
             msgspec.structs.replace(self, feature_fraction=0.4 * self.feature_fraction),
             msgspec.structs.replace(self, leaves=max(2, self.leaves // 2)),
-            msgspec.structs.replace(self, leaves=2 * self.leaves),
             msgspec.structs.replace(self, l2=20.0 * self.l2),
         )
 

@@ -44,6 +44,7 @@ class MLP(msgspec.Struct, frozen=True):
     name: ClassVar[str] = "mlp"
     keeps_monotone: ClassVar[bool] = False
     larger: ClassVar[tuple[float, ...]] = (2.0,)
+    kin: ClassVar[str] = "networks"
 
     hidden: tuple[int, ...] = (256, 256)
     numeric_embedding: Literal["periodic"] | None = "periodic"

@@ -45,8 +45,8 @@ from potstill.types import (
 )
 
 SMALLEST_PRIOR = 1e-6
-MOST_EXAMPLES_SEEN = 1_800_000
-"""Rows times epochs: what makes a fit take some thirty seconds of one core."""
+MOST_EXAMPLES_SEEN = 1_200_000
+"""Rows times epochs: what makes a fit take some twenty seconds of one core."""
 
 HEADS_AT_FULL_LENGTH = 4
 """With more heads the epochs are fewer in proportion: every head takes all rows through the hidden layers."""

@@ -52,6 +52,7 @@ class TabM(msgspec.Struct, frozen=True):
     name: ClassVar[str] = "tabm"
     keeps_monotone: ClassVar[bool] = False
     larger: ClassVar[tuple[float, ...]] = (2.0,)
+    kin: ClassVar[str] = "networks"
 
     hidden: tuple[int, ...] = (128, 128)
     numeric_embedding: Literal["periodic"] | None = "periodic"

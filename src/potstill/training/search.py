@@ -3,8 +3,8 @@
 The search narrows by stages, as successive halving does, but every candidate is fitted to the end:
 
 1. every family, at a size the budget allows, as a student and as a twin;
-2. the best families larger, then with the other kinds of target, the leader with other temperatures;
-3. the leading student and the leading twin with other settings, then at other sizes, and the twin smoothed;
+2. the best of each kin larger, then with the other kinds of target, the leader with other temperatures;
+3. the best of each kin with other settings, the leaders at other sizes, and the twin smoothed;
 4. the leaders much smaller: the small end of the frontier;
 5. under a time limit, changes of the leaders until it is used up.
 
@@ -30,14 +30,11 @@ from potstill.types import Budget, FittedStudent, Objective, Progress, Silent, S
 
 Side = Literal["student", "twin"]
 
-NEAR, NEAR_FAMILIES = 1.1, 2
-"""So many families, with at most so many times the best loss, are tried with more targets."""
+NEAR = 1.1
+"""The best of another kin is tried with more targets if its loss is at most so many times the best."""
 
-NEAR_KINDS = 2
-"""Other kinds of target that a family gets which is near the best, but not it."""
-
-VARIANTS: dict[Side, int] = {"student": 2, "twin": 4}
-"""Other settings tried for each leader; the twin has no other targets to try, so it gets more."""
+VARIANTS: dict[Side, int] = {"student": 2, "twin": 3}
+"""Other settings tried for the best of each kin; a twin has no other targets to try, so it gets more."""
 
 SMOOTHINGS = (0.03, 0.1)
 """Weights of the uniform distribution in the labels of smoothed twins."""
@@ -118,17 +115,17 @@ class Search:
             few = parts[start : start + together]
             self._try([each for part in few for each in (self._twin_of(part), Trial(part, kinds[0], first))])
         if free_size:
-            self._try(list(self._sizes(families=NEAR_FAMILIES)))
+            self._try(list(self._sizes()))
         self._try(list(self._other_targets(kinds)))
         self._try([replace(self._leader("student").trial, objective=other) for other in self._objectives[1:]])
         if free_size:
             self._try(list(self._variants()))
-            self._try(list(self._sizes(SIZES)))
+            self._try(list(self._sizes(SIZES, most=1)))
         if self._lesson.task.is_classification:
             smoothed = [msgspec.structs.replace(LABELS_ONLY, smoothing=amount) for amount in SMOOTHINGS]
             self._try([replace(self._leader("twin").trial, targets=told) for told in smoothed])
         if free_size:
-            self._try(list(self._sizes(SMALLER, families=NEAR_FAMILIES)))
+            self._try(list(self._sizes(SMALLER)))
             self._go_on(kinds)
         return choose(self._tried)
 
@@ -188,19 +185,17 @@ class Search:
         return part
 
     def _other_targets(self, kinds: Sequence[Targets]) -> Iterator[Trial]:
-        """All other kinds for the best family, the next few for those near it."""
-        for place, one in enumerate(self._near()):
-            for kind in kinds[1:] if place == 0 else kinds[1 : 1 + NEAR_KINDS]:
-                yield replace(one.trial, targets=kind)
+        leaders = self._of_kin("student")
+        for one in leaders:
+            if one.assessment.loss <= NEAR * leaders[0].assessment.loss:
+                yield from (replace(one.trial, targets=kind) for kind in kinds[1:])
 
-    def _near(self) -> list[Candidate]:
-        """The best student of each family that is near the best of all."""
+    def _of_kin(self, side: Side) -> list[Candidate]:
+        """The best candidate of each kin, the best of all first: families of one kin compete."""
         best: dict[str, Candidate] = {}
-        for one in sorted(self._tried, key=order):
-            if one.role == "student":
-                best.setdefault(one.student.name, one)
-        leaders = list(best.values())[:NEAR_FAMILIES]
-        return [one for one in leaders if one.assessment.loss <= NEAR * leaders[0].assessment.loss]
+        for one in self._leaders(side):
+            best.setdefault(one.student.kin, one)
+        return list(best.values())
 
     def _leaders(self, side: Side) -> list[Candidate]:
         return sorted((one for one in self._tried if one.is_twin == (side == "twin")), key=order)
@@ -210,17 +205,14 @@ class Search:
 
     def _variants(self) -> Iterator[Trial]:
         for side, count in VARIANTS.items():
-            trial = self._leader(side).trial
-            for part in trial.student.variants()[:count]:
-                yield replace(trial, student=part)
+            for leader in self._of_kin(side):
+                for part in leader.student.variants()[:count]:
+                    yield replace(leader.trial, student=part)
 
-    def _sizes(self, factors: Sequence[float] = (), *, families: int = 1) -> Iterator[Trial]:
-        """The best of each of the best families, on both sides, at other sizes: by default at their larger."""
+    def _sizes(self, factors: Sequence[float] = (), *, most: int | None = None) -> Iterator[Trial]:
+        """The best of each kin, at most so many, at other sizes on both sides: by default at their larger."""
         for side in VARIANTS:
-            best: dict[str, Candidate] = {}
-            for one in self._leaders(side):
-                best.setdefault(one.student.name, one)
-            for leader in list(best.values())[:families]:
+            for leader in self._of_kin(side)[:most]:
                 # Bytes grow with the size; what latency does is measured.
                 allowed = self._budget.size_kb
                 room = np.inf if allowed is None else SNUG * 1000 * allowed / leader.assessment.size_bytes
