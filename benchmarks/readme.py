@@ -1,6 +1,6 @@
 """The README's picture and table out of the results of tables.py.
 
-python benchmarks/readme.py [--results benchmarks/results/tables]
+python benchmarks/readme.py [--results benchmarks/results/tables/1MB]
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ mpl.use("svg")
 import matplotlib.pyplot as plt
 
 ROOT = Path(__file__).parents[1]
-RESULTS = ROOT / "benchmarks" / "results" / "tables"
+RESULTS = ROOT / "benchmarks" / "results" / "tables" / "1MB"
 """One JSON file a set: a budget's folder of the results of tables.py."""
 BEGIN, END = "<!-- table: made by benchmarks/readme.py -->", "<!-- end of table -->"
 COLOURS = {"teacher": "#0b6aa8", "twin": "#cf5d8a", "student": "#12936a"}

@@ -401,6 +401,7 @@ class Student(Protocol):
     keeps_monotone: ClassVar[bool]
     larger: ClassVar[tuple[float, ...]]
     kin: ClassVar[str]
+    __struct_fields__: ClassVar[tuple[str, ...]]
 
     @property
     def size(self) -> float:

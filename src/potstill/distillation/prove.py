@@ -292,7 +292,8 @@ def _candidates(learnt: Learnt) -> tuple[CandidateFacts, ...]:
 
 def describe_candidate(candidate: Candidate) -> str:
     """Family, size and what it was told, in a few words: ``mlp ×2, 0.5 label, out of fold, synthetic``."""
-    return f"{candidate.student.name} ×{candidate.student.size:.3g}, {candidate.told}"
+    settings = f" ({candidate.settings})" if candidate.settings else ""
+    return f"{candidate.student.name} ×{candidate.student.size:.3g}{settings}, {candidate.told}"
 
 
 def _column_facts(picked: Picked) -> tuple[ColumnFacts, ...]:

@@ -84,6 +84,17 @@ class Candidate:
         return "twin_smoothed" if self.targets.smoothing else "twin"
 
     @property
+    def settings(self) -> str:
+        """Where its family's settings are not the default, in a few words: ``leaves 62``; empty otherwise."""
+        default = type(self.student)()
+        changed = [
+            f"{name} {value}"
+            for name in self.student.__struct_fields__
+            if name != "size" and (value := getattr(self.student, name)) != getattr(default, name)
+        ]
+        return ", ".join(word.replace("_", " ") for word in changed)
+
+    @property
     def told(self) -> str:
         """What it was told, in a few words: ``0.5 label, out of fold, synthetic``."""
         targets = self.targets

@@ -256,7 +256,7 @@ def _as_told(candidate: Candidate) -> Tried:
     return Tried(
         family=candidate.student.name,
         size=candidate.student.size,
-        told=candidate.told,
+        told=", ".join(filter(None, (candidate.settings, candidate.told))),
         loss=candidate.assessment.loss,
         size_bytes=candidate.assessment.size_bytes,
         latency=candidate.assessment.latency_us,
