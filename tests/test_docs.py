@@ -1,4 +1,4 @@
-"""The README runs as it stands, and docs/cli.md is what the commands say."""
+"""README and guides run as they stand, and docs/cli.md is what the commands say."""
 
 from __future__ import annotations
 
@@ -16,10 +16,12 @@ from potstill.cli import potstill as root
 from potstill.cli.guard import guarded
 
 ROOT = Path(__file__).parents[1]
+GUIDES = sorted((ROOT / "docs" / "guides").glob("*.md"))
+README = ROOT / "README.md"
 
 
-def blocks(language: str) -> list[str]:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+def blocks(language: str, page: Path = README) -> list[str]:
+    text = page.read_text(encoding="utf-8")
     return re.findall(rf"^```{language}\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
 
 
@@ -47,8 +49,23 @@ def test_the_readme_runs(
     assert len((tmp_path / "predictions.csv").read_text().splitlines()) == 570
 
 
-def test_commands_shown_but_not_run_are_commands(tmp_path: Path) -> None:
-    shown = [line for block in blocks("text") for line in block.splitlines() if line.startswith("potstill ")]
+@pytest.mark.parametrize("guide", GUIDES, ids=lambda path: path.stem)
+def test_a_guide_runs(guide: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its Python blocks one after the other; it has no other blocks than these and commands that are checked."""
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    for number, block in enumerate(blocks("python", guide)):
+        exec(compile(block, f"{guide.name}, Python block {number + 1}", "exec"), names)
+    assert set(re.findall(r"^```(\w+)$", guide.read_text(encoding="utf-8"), flags=re.MULTILINE)) <= {
+        "python",
+        "text",
+    }
+
+
+@pytest.mark.parametrize("page", [README, *GUIDES], ids=lambda path: path.stem)
+def test_commands_shown_but_not_run_are_commands(page: Path) -> None:
+    shown = [line for block in blocks("text", page) for line in block.splitlines()]
+    shown = [line for line in shown if line.startswith("potstill ")]
     assert shown
     for line in shown:
         _, command, *arguments = shlex.split(line)
@@ -56,9 +73,17 @@ def test_commands_shown_but_not_run_are_commands(tmp_path: Path) -> None:
             pass
 
 
-def test_every_link_of_the_readme_leads_somewhere() -> None:
-    links = re.findall(r"\]\(([^)#]+)\)", (ROOT / "README.md").read_text(encoding="utf-8"))
-    assert [link for link in links if "://" not in link and not (ROOT / link).exists()] == []
+@pytest.mark.parametrize("page", [README, *GUIDES], ids=lambda path: path.stem)
+def test_every_option_named_is_one(page: Path) -> None:
+    options = {text for command in root.commands.values() for each in command.params for text in each.opts}
+    text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text)) - options == set()
+
+
+@pytest.mark.parametrize("page", [README, *GUIDES], ids=lambda path: path.stem)
+def test_every_link_leads_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8"))
+    assert [link for link in links if "://" not in link and not (page.parent / link).exists()] == []
 
 
 def loaded(script: Path) -> Any:

@@ -251,6 +251,46 @@ def test_explain_shows_schema_and_splits_and_stops(run: Any, classifier: Any, tm
     assert list(tmp_path.iterdir()) == []
 
 
+def test_explain_shows_what_the_student_may_see_and_must_keep(run: Any, regressor: Any) -> None:
+    asked = [
+        "distill",
+        regressor.rows,
+        "-t",
+        "price",
+        "--drop",
+        "paid",
+        "--explain",
+        "--without",
+        "city,code",
+    ]
+    done = run(*asked, "--monotone", "age=+1", "--max-columns", "2")
+    assert done.code == 0, done.err
+    assert "(monotone +1)" in done.out
+    assert done.out.count("the teacher's alone") == 2
+    assert "the value never falls as 'age' rises." in done.err
+    assert "The run picks the 2 of these 3 columns that are worth most." in done.err
+    answer = json.loads(run(*asked, "--json").out)
+    assert [column["name"] for column in answer["schema"]["columns"]] == ["age", "member", "since"]
+    assert "The run picks" not in run(*asked, "--max-columns", "3").err
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ("--without citty", "The recipe's without name a column 'citty' that the model does not have; it has "
+         "'age', 'member', 'city', 'code', 'since'."),
+        ("--student-columns age --without age", "The recipe leaves the student no column to see."),
+        ("--monotone city=+1", "Column 'city' is to be monotone, but it is a categorical column."),
+        ("--monotone age=+1 --student mlp", "The student mlp cannot keep monotone constraints."),
+        ("--max-columns 0", "Wanted --max-columns above 0, got 0."),
+    ],
+)  # fmt: skip
+def test_explain_refuses_what_the_run_would(run: Any, regressor: Any, options: str, said: str) -> None:
+    asked = ["distill", regressor.rows, "-t", "price", "--drop", "paid", "--explain", *shlex.split(options)]
+    done = run(*asked)
+    assert (done.code, done.err.splitlines()[0]) == (2, f"error: {said}")
+
+
 @pytest.mark.parametrize("name", root.commands)
 def test_help_explains_every_option_and_its_examples_parse(run: Any, name: str) -> None:
     command = root.commands[name]

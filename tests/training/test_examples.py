@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import narwhals as nw
 import numpy as np
 import pytest
@@ -78,3 +79,26 @@ def test_labelled_rows_alone_are_corrected(transfer: TransferSet) -> None:
     told = make_examples(transfer, tensors(), Targets(corrected=True), temperature=1.0, origins=ORIGINS)
     certain = [0.0] * 2 + [OUT_OF_FOLD] * 4 + [0.8] * 2 + [0.7] * 4 + [0.6] * 10
     np.testing.assert_allclose(told.teacher_probs[:, 0], certain, rtol=1e-6)
+
+
+def test_the_labels_of_a_smoothed_twin_are_mixed_with_the_uniform_distribution(transfer: TransferSet) -> None:
+    smoothed = msgspec.structs.replace(LABELS_ONLY, smoothing=0.2)
+    told = make_examples(transfer, tensors(), smoothed, temperature=1.0, origins=ORIGINS)
+    assert len(told) == 8
+    np.testing.assert_allclose(told.hard_weight, np.full(8, 0.8), rtol=1e-6)
+    label = np.eye(2)[told.labels.astype(int)]
+    weight = told.hard_weight[:, None]
+    np.testing.assert_allclose(
+        weight * label + (1 - weight) * told.teacher_probs, [[0.9, 0.1]] * 8, rtol=1e-6
+    )
+
+
+def test_only_a_twin_is_smoothed(transfer: TransferSet) -> None:
+    plain = Targets(hard_label_weight=0.5)
+    asked = msgspec.structs.replace(plain, smoothing=0.2)
+    one, other = (
+        make_examples(transfer, tensors(), targets, temperature=1.0, origins=ORIGINS)
+        for targets in (plain, asked)
+    )
+    np.testing.assert_array_equal(one.teacher_probs, other.teacher_probs)
+    np.testing.assert_array_equal(one.hard_weight, other.hard_weight)

@@ -143,7 +143,11 @@ def distill(train: Path, **chosen: Any) -> None:
         from potstill.cli.explain import explain
 
         explain(
-            train, recipe=recipe, **{name: chosen[name] for name in ("target", "test", "seed", "as_json")}
+            train,
+            student=student_from(chosen["student"]),
+            budget=budget_from(chosen),
+            recipe=recipe,
+            **{name: chosen[name] for name in ("target", "test", "seed", "as_json")},
         )
         return
     with shown_progress(

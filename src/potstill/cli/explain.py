@@ -13,12 +13,27 @@ from potstill.cli.output import emit_json, emit_table, table
 
 if TYPE_CHECKING:
     from potstill.distillation import Recipe
+    from potstill.types import Budget, Student
 
 
-def explain(train: Path, *, target: str, test: Path | None, recipe: Recipe, seed: int, as_json: bool) -> None:
-    """Print the task, the columns and the splits of a run."""
+def explain(
+    train: Path,
+    *,
+    target: str,
+    test: Path | None,
+    student: Student | None,
+    budget: Budget | None,
+    recipe: Recipe,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Print the task, the columns the model would ask for and the splits of a run."""
     from potstill.data import load_dataset
-    from potstill.distillation.prepare import matching, split_rows
+    from potstill.distillation.monotone import check_keeps_monotone, describe_monotone, with_monotone
+    from potstill.distillation.prepare import matching, split_rows, student_schema
+
+    if student is not None:
+        check_keeps_monotone(student, recipe.monotone)
 
     loaded = load_dataset(
         train,
@@ -34,7 +49,12 @@ def explain(train: Path, *, target: str, test: Path | None, recipe: Recipe, seed
     rows = {"train": len(parts.train), "valid": len(parts.valid), "test": len(parts.test)}
     if test is not None:
         rows["test"] = len(matching(test, loaded.dataset, recipe, part="test").dataset)
-    task, schema = loaded.dataset.task, loaded.dataset.schema
+    task = loaded.dataset.task
+    schema = student_schema(with_monotone(loaded.dataset.schema, recipe.monotone, task), recipe)
+    notes = [*loaded.notes, *describe_monotone(schema, task)]
+    most = None if budget is None else budget.max_columns
+    if most is not None and most < len(schema.columns):
+        notes.append(f"The run picks the {most} of these {len(schema.columns)} columns that are worth most.")
     if as_json:
         emit_json(
             {
@@ -42,7 +62,7 @@ def explain(train: Path, *, target: str, test: Path | None, recipe: Recipe, seed
                 "schema": msgspec.to_builtins(schema),
                 "rows": rows,
                 "rows_without_target": loaded.n_missing_target,
-                "notes": loaded.notes,
+                "notes": notes,
             }
         )
         return
@@ -54,6 +74,6 @@ def explain(train: Path, *, target: str, test: Path | None, recipe: Recipe, seed
         emit_table(
             table("Left out", ("name", "why"), [(each.name, each.reason) for each in schema.dropped], left=2)
         )
-    for note in loaded.notes:
+    for note in notes:
         click.echo(note, err=True)
     click.echo("change a kind with --column NAME=KIND, leave a column out with --drop NAME", err=True)
