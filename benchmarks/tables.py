@@ -87,9 +87,9 @@ def jobs(
     for budget in arguments.budgets.split(","):
         place = out / budget / f"{name}.json"
 
-        def work(budget: str = budget, rows: Path = place.with_suffix(".npz")) -> Mapping[str, Any]:
+        def work(budget: str = budget, place: Path = place) -> Mapping[str, Any]:
             result = searched() if budget == SEARCHED else searched().within(BUDGETS[budget])
-            return kept(result, runs.parts(folder, name)[1], budget, rows)
+            return kept(result, runs.parts(folder, name)[1], budget, place.with_suffix(".npz"))
 
         yield f"{name}, {SAID[budget]}", place, work
 
