@@ -51,7 +51,7 @@ def test_the_readme_runs(
 
 @pytest.mark.parametrize("guide", GUIDES, ids=lambda path: path.stem)
 def test_a_guide_runs(guide: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its Python blocks one after the other; it has no other blocks than these and commands that are checked."""
+    """Its Python blocks one after the other; other blocks are commands, which are checked."""
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
     for number, block in enumerate(blocks("python", guide)):
