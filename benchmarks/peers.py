@@ -8,7 +8,7 @@ For every set, one after the other:
    ``PREDICTORS/NAME`` and fitted so;
 2. *autogluon*: its ``distill()`` with its default students from that predictor, at most 20 minutes;
 3. *potstill*: ``potstill.distill(train, teachers=PREDICTOR)`` from the same predictor, by the adapter, within
-   1 MB and 100 µs a row.
+   its default budget, a megabyte and a millisecond a row at p99.
 
 The first two run in one environment, the third in another that has both packages; both are made under PLACE
 where they are not there yet, or given as ``--autogluon-python`` and ``--both-python``. A phase that has its
@@ -197,7 +197,7 @@ def markdown(found: Mapping[str, Mapping[str, Any]], arguments: argparse.Namespa
         f"`python benchmarks/peers.py FOLDER`, {os.cpu_count()} cores. Teacher: AutoGluon 1.6, five-fold "
         f"bagging, {arguments.fit_seconds:.0f} s. AutoGluon's: `distill()`, the student it ranks first on "
         "its own validation rows, its models held in memory while timed; size is that of "
-        "`clone_for_deployment`. potstill's: one file, within 1 MB and 100 µs a row; its seconds are those "
+        "`clone_for_deployment`. potstill's: one file, within 1 MB and 1 ms a row at p99; its seconds are those "
         "of the whole call, asking the predictor about every synthetic row included.",
         "Loss is log-loss on the test rows, or RMSE. AutoGluon distils binary problems by regression, so "
         "some answers are no probabilities: those of every model are clipped to [1e-7, 1] and divided by "

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 import potstill
-from potstill import Budget, Recipe
+from potstill import Recipe
 from potstill.evaluation import measure_batch, measure_latency
 
 BATCH_ROWS = 2_000
@@ -43,7 +43,6 @@ def main() -> None:
         train,
         target="target",
         teachers=arguments.predictor,
-        budget=Budget(latency_ms=0.1, size_kb=1000.0),
         recipe=Recipe.from_dict({"trust": True, "cache": False, "test_fraction": 0.0, **given}),
     )
     result.save(arguments.artifact)
