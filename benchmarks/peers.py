@@ -197,7 +197,7 @@ def markdown(found: Mapping[str, Mapping[str, Any]], arguments: argparse.Namespa
         f"`python benchmarks/peers.py FOLDER`, {os.cpu_count()} cores. Teacher: AutoGluon 1.6, five-fold "
         f"bagging, {arguments.fit_seconds:.0f} s. AutoGluon's: `distill()`, the student it ranks first on "
         "its own validation rows, its models held in memory while timed; size is that of "
-        "`clone_for_deployment`. potstill's: one file, within 1 MB and 1 ms a row at p99; its seconds are those "
+        "`clone_for_deployment`. potstill's: one file of 1 MB and 1 ms a row at p99; its seconds are those "
         "of the whole call, asking the predictor about every synthetic row included.",
         "Loss is log-loss on the test rows, or RMSE. AutoGluon distils binary problems by regression, so "
         "some answers are no probabilities: those of every model are clipped to [1e-7, 1] and divided by "
