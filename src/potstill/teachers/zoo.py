@@ -103,7 +103,7 @@ ZOO: tuple[Place, ...] = (
     Place(CatBoostMember(name="catboost-deep", depth=8, column_fraction=0.7, categories="ranked"), 1.5, 0.3),
     Place(
         NetworkMember(
-            name="network-binned", numbers="binned", learning_rate=0.025, dropout=0.2, weight_decay=0.03
+            name="network-binned", numbers="binned", learning_rate=0.08, dropout=0.2, weight_decay=0.03
         ),
         1.5,
         1.0,

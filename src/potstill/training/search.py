@@ -26,6 +26,7 @@ from potstill.training.candidates import Assessment, Candidate, Found, choose, e
 from potstill.training.examples import LABELS_ONLY, Targets
 from potstill.training.lesson import Fit, Fitted, Lesson, Trial
 from potstill.training.pace import Pace
+from potstill.training.sizing import Sizing
 from potstill.types import Budget, FittedStudent, Objective, Progress, Silent, Student, Tried
 
 Side = Literal["student", "twin"]
@@ -41,12 +42,6 @@ SMOOTHINGS = (0.03, 0.1)
 
 SIZES, SMALLER = (2.0, 0.5), (0.1, 0.03)
 """Sizes tried beside their own: for the leaders, and for the small end of the frontier."""
-
-SMALLEST_SIZE = 1 / 256
-"""Below this size a family that still breaks the budget is given up."""
-
-SNUG, SHRINK = 0.93, 0.7
-"""Part of the budget that a resized student aims at, and the most that is left of one that breaks it."""
 
 LEAST_CHANGE = 0.15
 """Sizes closer than this, relatively, are not worth another fit."""
@@ -89,6 +84,7 @@ class Search:
         self._budget = budget
         self._objectives = objectives
         self._pace = Pace(limit_s, lesson.workers)
+        self._sizing = Sizing(budget)
         self._progress = progress or Silent()
         self._tried: list[Candidate] = []
         self._resizes = True
@@ -151,13 +147,15 @@ class Search:
                 self._tried.append(candidate)
                 self._progress.advance(1)
                 self._progress.candidate(_as_told(candidate))
+                part = None
                 if self._resizes and not candidate.fits_budget:
-                    waiting += [
-                        replace(trial, student=part) for part in _smaller(trial.student, candidate.excess)
-                    ]
+                    part = self._sizing.smaller(trial.student, candidate.assessment)
+                if part is not None:
+                    waiting.append(replace(trial, student=part))
 
     def _measured(self, trial: Trial, fitted: Fitted) -> Candidate:
         assessment = self._assess(fitted.student)
+        self._sizing.note(trial.student, assessment)
         return Candidate(
             trial=trial,
             fitted=fitted.student,
@@ -177,11 +175,13 @@ class Search:
         """``part`` made so small that a sketch of it keeps the budget, where it can be."""
         if self._budget == Budget():
             return part
-        trial = self._twin_of(part)
-        over = excess(self._budget, self._assess(self._lesson.sketch(trial)))
-        while over > 1.0 and (smaller := _smaller(part, over)):
-            part = smaller[0]
-            over = excess(self._budget, self._assess(self._lesson.sketch(replace(trial, student=part))))
+        smaller: Student | None = part
+        while smaller is not None:
+            part, smaller = smaller, None
+            seen = self._assess(self._lesson.sketch(self._twin_of(part)))
+            if excess(self._budget, seen) > 1.0:
+                smaller = self._sizing.smaller(part, seen)
+                self._sizing.note(part, seen)
         return part
 
     def _other_targets(self, kinds: Sequence[Targets]) -> Iterator[Trial]:
@@ -213,9 +213,7 @@ class Search:
         """The best of each kin, at most so many, at other sizes on both sides: by default at their larger."""
         for side in VARIANTS:
             for leader in self._of_kin(side)[:most]:
-                # Bytes grow with the size; what latency does is measured.
-                allowed = self._budget.size_kb
-                room = np.inf if allowed is None else SNUG * 1000 * allowed / leader.assessment.size_bytes
+                room = self._sizing.room(leader.student, leader.assessment)
                 for factor in factors or leader.student.larger:
                     change = min(factor, room) if factor > 1 else factor
                     if abs(change - 1) > LEAST_CHANGE:
@@ -244,12 +242,6 @@ class Search:
             changes += [replace(trial, targets=targets) for targets in (*told, *kinds)]
             changes += [replace(trial, objective=objective) for objective in self._objectives]
         return changes[rng.integers(len(changes))]
-
-
-def _smaller(part: Student, over: float) -> list[Student]:
-    """``part`` shrunk by how far it is ``over`` the budget; none where it would be too small."""
-    size = part.size * min(SHRINK, SNUG / over)
-    return [part.resized(size)] if size >= SMALLEST_SIZE else []
 
 
 def _as_told(candidate: Candidate) -> Tried:
