@@ -227,7 +227,5 @@ def test_the_report_is_json(classes):
 
 @pytest.mark.parametrize("options", [{"window_rows": 0}, {"window_s": 0.0}, {"keep": 0}])
 def test_windows_of_nothing_are_refused(classes, options):
-    with pytest.raises(
-        UserError, match=r"^Wanted windows of at least one row and some time"
-    ):
+    with pytest.raises(UserError, match=r"^Wanted windows of at least one row and some time"):
         Watch(classes.model, **options)
