@@ -14,6 +14,7 @@ from typing import NoReturn
 import click
 
 from potstill import __version__
+from potstill.cli.cascade import cascade
 from potstill.cli.collect import collect
 from potstill.cli.command import examples
 from potstill.cli.compare import compare
@@ -34,6 +35,7 @@ COMMANDS: tuple[click.Command, ...] = (
     predict,
     evaluate,
     compare,
+    cascade,
     inspect,
     verify,
     report,

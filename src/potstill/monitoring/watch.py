@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import final
 
 import msgspec
@@ -16,6 +16,8 @@ from potstill.artifact.columns import Feeds, concat_feeds, rows_of, slice_feeds
 from potstill.artifact.reference import Reference
 from potstill.errors import UserError
 from potstill.monitoring.counting import Counter, Tally
+from potstill.monitoring.ensemble import Row
+from potstill.monitoring.shadow import Shadow, ShadowReport
 from potstill.monitoring.window import Thresholds, Window, compare_window
 from potstill.types import Floats
 
@@ -59,6 +61,8 @@ class WatchReport(msgspec.Struct, frozen=True):
         The last closed one; None before there is one.
     history
         Closed windows, oldest first.
+    shadow
+        What the ensemble says of a part of the traffic; None without a shadow.
     """
 
     model: str
@@ -69,6 +73,7 @@ class WatchReport(msgspec.Struct, frozen=True):
     current: Window | None
     last: Window | None
     history: tuple[Past, ...]
+    shadow: ShadowReport | None = None
 
 
 @final
@@ -87,6 +92,8 @@ class Watch:
         Closed windows kept in short.
     thresholds
         When a difference is an alarm.
+    shadow
+        Is shown the same traffic and takes its part; None for none.
     clock
         Seconds since 1970.
 
@@ -114,6 +121,7 @@ class Watch:
         window_s: float = 3_600.0,
         keep: int = 168,
         thresholds: Thresholds | None = None,
+        shadow: Shadow | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         if window_rows < 1 or not window_s > 0 or keep < 1:
@@ -128,6 +136,7 @@ class Watch:
         self._counter = Counter(model.schema, model.task, self._reference)
         self._window_rows, self._window_s = window_rows, window_s
         self._thresholds = thresholds or Thresholds()
+        self._shadow = shadow
         self._clock = clock
         self._noted: deque[tuple[float, Feeds, Floats]] = deque()
         self._n_noted = 0
@@ -139,7 +148,7 @@ class Watch:
         self._last: Window | None = None
         self._history: deque[Past] = deque(maxlen=keep)
 
-    def observe(self, inputs: Feeds, outputs: Floats) -> None:
+    def observe(self, inputs: Feeds, outputs: Floats, rows: Sequence[Row] | None = None) -> None:
         """Note some rows and what was answered to them; neither may be changed afterwards.
 
         Parameters
@@ -148,7 +157,11 @@ class Watch:
             As `potstill.artifact.feeds` makes them.
         outputs
             ``(n, K)`` probabilities, or ``(n, 1)`` values.
+        rows
+            The rows as they came, for a shadow that wants to see more than the model does.
         """
+        if self._shadow is not None:
+            self._shadow.observe(inputs, outputs, rows)
         with self._noting:
             self._noted.append((self._clock(), inputs, outputs))
             self._n_noted += len(outputs)
@@ -186,6 +199,7 @@ class Watch:
                 current=current,
                 last=self._last,
                 history=tuple(self._history),
+                shadow=None if self._shadow is None else self._shadow.report(),
             )
 
     def _expired(self, moment: float, first: float | None) -> bool:
