@@ -75,6 +75,17 @@ class WatchReport(msgspec.Struct, frozen=True):
     history: tuple[Past, ...]
     shadow: ShadowReport | None = None
 
+    @property
+    def window(self) -> Window | None:
+        """The window whose figures are told: the last closed one, or the open one before there is any."""
+        return self.last or self.current
+
+    @property
+    def alarms(self) -> tuple[str, ...]:
+        """Of the last closed window and of the open one, each once."""
+        windows = (window for window in (self.last, self.current) if window is not None)
+        return tuple(dict.fromkeys(alarm for window in windows for alarm in window.alarms))
+
 
 @final
 class Watch:
