@@ -73,6 +73,7 @@ def test_rows_like_those_learned_from_raise_no_alarm(classes):
     truth = (classes.model.predict(rows := classes.rows(4000)) == rows["paid"]).mean()
     assert estimate.low < truth < estimate.high
     assert estimate.reference == pytest.approx(truth, abs=0.05)
+    assert estimate.trusted
 
 
 def test_a_shifted_column_is_named(classes):
@@ -88,6 +89,7 @@ def test_a_shifted_column_is_named(classes):
     assert report.current.columns["pay"].alarms == ()
     assert f"Column 'age' has drifted: PSI {age.psi:.2f}." in report.current.alarms
     assert report.current.answers["probability"].alarms == ("distribution",)
+    assert not report.current.accuracy.trusted
 
 
 def test_missing_and_unseen_values_are_named(classes):
@@ -229,3 +231,37 @@ def test_the_report_is_json(classes):
 def test_windows_of_nothing_are_refused(classes, options):
     with pytest.raises(UserError, match=r"^Wanted windows of at least one row and some time"):
         Watch(classes.model, **options)
+
+
+def test_a_share_of_the_requests_is_noted(classes):
+    watch = Watch(classes.model, share=0.25)
+    inputs = classes.feeds(classes.rows(2))
+    outputs = classes.model.outputs(inputs)
+    for _ in range(1000):
+        watch.observe(inputs, outputs)
+    assert 350 < watch.report().n_rows < 650
+    for share in (0.0, 1.5, math.nan):
+        with pytest.raises(UserError, match=r"^Wanted a share of the requests above 0 and up to 1, got "):
+            Watch(classes.model, share=share)
+
+
+def test_a_request_does_not_wait_for_a_report(classes):
+    """While the counts are held a request only notes its rows; they are counted later, all of them."""
+    watch = Watch(classes.model)
+    inputs = classes.feeds(classes.rows(300))
+    outputs = classes.model.outputs(inputs)
+    held, done = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with watch._counting:
+            held.set()
+            assert done.wait(10)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    assert held.wait(10)
+    watch.observe(inputs, outputs)
+    watch.observe(inputs, outputs)
+    done.set()
+    holder.join()
+    assert watch.report().n_rows == 600

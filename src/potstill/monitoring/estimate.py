@@ -24,12 +24,16 @@ class AccuracyEstimate(msgspec.Struct, frozen=True):
         95 % interval, by the number of live and of reference rows; the assumption below is not in it.
     reference
         Share of right answers in the reference, whose labels were known.
+    trusted
+        No column and no answer has drifted: the rows are of the kind the estimate was learned on. If not, label
+        some rows.
     """
 
     value: float
     low: float
     high: float
     reference: float
+    trusted: bool = True
 
 
 def estimate_accuracy(confidence: Confidence, tally: Tally) -> AccuracyEstimate | None:
@@ -37,6 +41,7 @@ def estimate_accuracy(confidence: Confidence, tally: Tally) -> AccuracyEstimate 
 
     In each bin rows are taken to be right as often as those of the reference were, plus by how much surer
     the model is of them. It follows a change of the rows; a changed meaning of the same rows it cannot see.
+    On rows far from those it knows a model may be as sure as ever, and wrong.
 
     References
     ----------

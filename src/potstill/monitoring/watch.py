@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 import time
 from collections import deque
@@ -23,6 +24,9 @@ from potstill.types import Floats
 
 FOLD_ROWS = 256
 """Rows that are noted before they are counted; to count them takes about a millisecond."""
+
+MOST_NOTED_ROWS = 64 * FOLD_ROWS
+"""Rows that are noted at most while a report is made; then a request has to wait for it."""
 
 
 class Past(msgspec.Struct, frozen=True):
@@ -52,7 +56,7 @@ class WatchReport(msgspec.Struct, frozen=True):
     model, content_hash
         Name and hash of what is watched.
     n_rows
-        Rows seen since it began.
+        Rows noted since it began.
     has_reference
         Whether the artifact says what its training rows looked like; without, nothing can drift.
     current
@@ -101,6 +105,9 @@ class Watch:
         A window begins with a row and is closed after so many rows or so many seconds, whichever is first.
     keep
         Closed windows kept in short.
+    share
+        Of the requests that are noted, in (0, 1]: counting takes a fraction of a microsecond for each value,
+        which a table of many hundred columns may want to save.
     thresholds
         When a difference is an alarm.
     shadow
@@ -111,7 +118,7 @@ class Watch:
     Raises
     ------
     UserError
-        A window would hold no rows, or last no time.
+        A window would hold no rows, or last no time, or the share is none.
 
     Examples
     --------
@@ -131,6 +138,7 @@ class Watch:
         window_rows: int = 5_000,
         window_s: float = 3_600.0,
         keep: int = 168,
+        share: float = 1.0,
         thresholds: Thresholds | None = None,
         shadow: Shadow | None = None,
         clock: Callable[[], float] = time.time,
@@ -141,12 +149,15 @@ class Watch:
                 f"{window_s:g} s and {keep} kept.",
                 hint="5000 rows and 3600 s suit most traffic.",
             )
+        if not 0.0 < share <= 1.0:
+            raise UserError(f"Wanted a share of the requests above 0 and up to 1, got {share:g}.")
         known = model.card.reference if reference is None else reference
         self._reference = known if isinstance(known, Reference) else Reference()
         self._card = model.card
         self._counter = Counter(model.schema, model.task, self._reference)
         self._window_rows, self._window_s = window_rows, window_s
         self._thresholds = thresholds or Thresholds()
+        self._share, self._random = share, random.Random()
         self._shadow = shadow
         self._clock = clock
         self._noted: deque[tuple[float, Feeds, Floats]] = deque()
@@ -173,31 +184,27 @@ class Watch:
         """
         if self._shadow is not None:
             self._shadow.observe(inputs, outputs, rows)
+        if self._share < 1.0 and self._random.random() >= self._share:
+            return
         with self._noting:
             self._noted.append((self._clock(), inputs, outputs))
             self._n_noted += len(outputs)
-            due = self._n_noted >= FOLD_ROWS
-        if due:
-            self.fold()
+            n_noted = self._n_noted
+        if n_noted >= FOLD_ROWS and self._counting.acquire(blocking=n_noted >= MOST_NOTED_ROWS):
+            try:
+                self._count_noted()
+            finally:
+                self._counting.release()
 
     def fold(self) -> None:
         """Count what was noted. `observe` and `report` do it themselves; an idle moment is a better time."""
         with self._counting:
-            with self._noting:
-                noted, self._noted, self._n_noted = self._noted, deque(), 0
-            batch: list[tuple[float, Feeds, Floats]] = []
-            for entry in noted:
-                if self._expired(entry[0], batch[0][0] if batch else None):
-                    self._count(batch)
-                    batch = []
-                    self._close_expired(entry[0])
-                batch.append(entry)
-            self._count(batch)
+            self._count_noted()
 
     def report(self) -> WatchReport:
         """What was seen so far; JSON by ``msgspec.json.encode``."""
-        self.fold()
         with self._counting:
+            self._count_noted()
             now = self._clock()
             self._close_expired(now)
             current = self._compared(now) if self._tally.n_rows else None
@@ -212,6 +219,18 @@ class Watch:
                 history=tuple(self._history),
                 shadow=None if self._shadow is None else self._shadow.report(),
             )
+
+    def _count_noted(self) -> None:
+        with self._noting:
+            noted, self._noted, self._n_noted = self._noted, deque(), 0
+        batch: list[tuple[float, Feeds, Floats]] = []
+        for entry in noted:
+            if self._expired(entry[0], batch[0][0] if batch else None):
+                self._count(batch)
+                batch = []
+                self._close_expired(entry[0])
+            batch.append(entry)
+        self._count(batch)
 
     def _expired(self, moment: float, first: float | None) -> bool:
         """Whether a row of this moment is too late for the open window, or the one ``first`` will open."""

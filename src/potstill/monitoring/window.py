@@ -112,6 +112,9 @@ def compare_window(
         for name, counts in tally.answers.items()
     }
     accuracy = None if reference.confidence is None else estimate_accuracy(reference.confidence, tally)
+    if accuracy is not None:
+        drifted = any("distribution" in drift.alarms for drift in (*columns.values(), *answers.values()))
+        accuracy = msgspec.structs.replace(accuracy, trusted=not drifted)
     return Window(
         started=started,
         seconds=seconds,
