@@ -25,8 +25,8 @@ class AccuracyEstimate(msgspec.Struct, frozen=True):
     reference
         Share of right answers in the reference, whose labels were known.
     trusted
-        No column and no answer has drifted: the rows are of the kind the estimate was learned on. If not, label
-        some rows.
+        No column and no answer has drifted: the rows are of the kind the estimate was learned on. If not,
+        have some rows labelled.
     """
 
     value: float
