@@ -7,6 +7,7 @@ import threading
 
 import msgspec
 import numpy as np
+import pandas as pd
 import pytest
 
 from potstill.artifact import Reference
@@ -265,3 +266,14 @@ def test_a_request_does_not_wait_for_a_report(classes):
     done.set()
     holder.join()
     assert watch.report().n_rows == 600
+
+
+def test_a_column_that_must_move_is_ignored(classes):
+    rows = classes.rows(2000)
+    rows["since"] += pd.Timedelta(days=900)
+    assert any("'since' has drifted" in alarm for alarm in seen(classes, rows).current.alarms)
+    current = seen(classes, rows, ignore=["since"]).current
+    assert current.columns["since"].psi > 1
+    assert not any("'since' has drifted" in alarm for alarm in current.alarms)
+    with pytest.raises(UserError, match=r"^There is no column 'until' to ignore; there are: age, city"):
+        Watch(classes.model, ignore=["until"])

@@ -1,7 +1,7 @@
 """The command line: one file a command, listed in `COMMANDS`.
 
 Data goes to stdout, progress and messages to stderr. Nothing heavy is imported before a command runs, and
-`predict`, `compare`, `inspect` and `verify` never import the training half at all.
+`predict`, `compare`, `drift`, `inspect` and `verify` never import the training half at all.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from potstill.cli.command import examples
 from potstill.cli.compare import compare
 from potstill.cli.demo import demo
 from potstill.cli.distill import distill
+from potstill.cli.drift import drift
 from potstill.cli.evaluate import evaluate
 from potstill.cli.guard import guarded
 from potstill.cli.inspect import inspect
@@ -35,6 +36,7 @@ COMMANDS: tuple[click.Command, ...] = (
     predict,
     evaluate,
     compare,
+    drift,
     cascade,
     inspect,
     verify,

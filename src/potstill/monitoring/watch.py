@@ -6,7 +6,7 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import final
 
 import msgspec
@@ -108,6 +108,8 @@ class Watch:
     share
         Of the requests that are noted, in (0, 1]: counting takes a fraction of a microsecond for each value,
         which a table of many hundred columns may want to save.
+    ignore
+        Columns that may drift, as a date must: they raise no alarm of their distribution.
     thresholds
         When a difference is an alarm.
     shadow
@@ -118,7 +120,7 @@ class Watch:
     Raises
     ------
     UserError
-        A window would hold no rows, or last no time, or the share is none.
+        A window would hold no rows, or last no time, the share is none, or a column is not there.
 
     Examples
     --------
@@ -139,6 +141,7 @@ class Watch:
         window_s: float = 3_600.0,
         keep: int = 168,
         share: float = 1.0,
+        ignore: Collection[str] = (),
         thresholds: Thresholds | None = None,
         shadow: Shadow | None = None,
         clock: Callable[[], float] = time.time,
@@ -151,6 +154,13 @@ class Watch:
             )
         if not 0.0 < share <= 1.0:
             raise UserError(f"Wanted a share of the requests above 0 and up to 1, got {share:g}.")
+        for name in ignore:
+            if name not in model.schema.names:
+                raise UserError(
+                    f"There is no column {name!r} to ignore; there are: {', '.join(model.schema.names[:9])}.",
+                    hint="Check the spelling.",
+                )
+        self._ignore = frozenset(ignore)
         known = model.card.reference if reference is None else reference
         self._reference = known if isinstance(known, Reference) else Reference()
         self._card = model.card
@@ -273,6 +283,7 @@ class Watch:
             self._tally,
             self._reference,
             self._thresholds,
+            ignore=self._ignore,
             started=self._started,
             seconds=max(ended - self._started, 0.0),
         )

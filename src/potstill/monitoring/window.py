@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 
 import msgspec
 
@@ -97,14 +98,22 @@ class Window(msgspec.Struct, frozen=True):
 
 
 def compare_window(
-    tally: Tally, reference: Reference, thresholds: Thresholds, *, started: float, seconds: float
+    tally: Tally,
+    reference: Reference,
+    thresholds: Thresholds,
+    *,
+    ignore: Collection[str] = (),
+    started: float,
+    seconds: float,
 ) -> Window:
-    """Hold a window's counts against the reference."""
+    """Hold a window's counts against the reference; columns to ``ignore`` may have another distribution."""
     # each column is tested for its distribution, for missing and for unseen values, each answer once
     level = thresholds.p_value / max(3 * len(reference.columns) + len(reference.answers), 1)
     enough = tally.n_rows >= thresholds.min_rows
     columns = {
-        name: _drift(counts, reference.columns.get(name), thresholds, level if enough else 0.0)
+        name: _drift(
+            counts, reference.columns.get(name), thresholds, level if enough else 0.0, moves=name in ignore
+        )
         for name, counts in tally.columns.items()
     }
     answers = {
@@ -126,7 +135,9 @@ def compare_window(
     )
 
 
-def _drift(counts: Ints, known: Histogram | None, thresholds: Thresholds, level: float) -> Drift:
+def _drift(
+    counts: Ints, known: Histogram | None, thresholds: Thresholds, level: float, *, moves: bool = False
+) -> Drift:
     n_rows = int(counts.sum())
     missing, unseen = int(counts[-1]), int(counts[-2])
     shares = Drift(missing=missing / max(n_rows, 1), unseen=unseen / max(n_rows, 1))
@@ -138,7 +149,7 @@ def _drift(counts: Ints, known: Histogram | None, thresholds: Thresholds, level:
     distance, distance_p = kolmogorov_smirnov(before, now) if known.edges else (math.nan, math.nan)
     statistic, p = chi2(before, now)
     index = psi(before, now)
-    alarms = ["distribution"] if index >= thresholds.psi and p < level else []
+    alarms = ["distribution"] if index >= thresholds.psi and p < level and not moves else []
     for name, place in (("missing", -1), ("unseen", -2)):
         rise, rise_p = share_rise(int(reference[place]), n_reference, int(counts[place]), n_rows)
         if rise >= thresholds.rate_rise and rise_p < level:
