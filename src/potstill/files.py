@@ -1,4 +1,4 @@
-"""Files that are there wholly or not at all, and a lock on a folder that dies with the process that held it."""
+"""Files that are there wholly or not at all, and a lock on a folder that dies with its process."""
 
 from __future__ import annotations
 

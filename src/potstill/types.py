@@ -395,12 +395,14 @@ class Student(Protocol):
 
     ``keeps_monotone`` says whether `fit` keeps to ``spec.monotone``, ``larger`` which larger sizes are worth
     their fits where a budget has room, ``kin`` who competes with whom: the best of each kin is searched on.
+    ``climbs`` is how often its settings are changed in a search: more than once where a fit takes seconds.
     """
 
     name: ClassVar[str]
     keeps_monotone: ClassVar[bool]
     larger: ClassVar[tuple[float, ...]]
     kin: ClassVar[str]
+    climbs: ClassVar[int]
     __struct_fields__: ClassVar[tuple[str, ...]]
 
     @property

@@ -59,6 +59,7 @@ def test_golden_card_is_still_written_and_read():
     assert json.loads(encode_card(CARD)) == json.loads(golden)
     assert encode_card(CARD) == golden
     assert decode_card(golden, source="the file") == CARD
+    assert CARD.content_hash == "246dc139d64fcc6fbb90ee5d4687a2fb71d7d776ddea55db0b9386dd3e497be4"
 
 
 @pytest.mark.parametrize("calibration", [Softmax(0.5), Affine(12.5, -3.0)])

@@ -107,6 +107,12 @@ def classifier(tmp_path_factory: pytest.TempPathFactory) -> Made:
 
 
 @pytest.fixture(scope="session")
+def dateless(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """A classifier that other ONNX runtimes than potstill's own can be fed for: no dates."""
+    return make(tmp_path_factory.mktemp("dateless"), "paid", drop=("since",))
+
+
+@pytest.fixture(scope="session")
 def regressor(tmp_path_factory: pytest.TempPathFactory) -> Made:
     return make(tmp_path_factory.mktemp("regressor"), "price", drop=("paid",))
 

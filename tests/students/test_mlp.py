@@ -149,13 +149,15 @@ def test_rate_warms_up_and_cools_to_nothing() -> None:
 
 
 def test_the_first_answer_is_the_prior() -> None:
-    shape = NetworkShape(3, 0, (), 4, True, (8,), 2)
+    shape = NetworkShape(3, 0, 3, (), 4, (8,), 2)
     start = np.log(np.array([0.9, 0.1], dtype=np.float32))
     weights = initial_weights(
         shape, np.zeros((4, 3), dtype=np.float32), start, torch.Generator().manual_seed(0)
     )
     weights["logit_weight"].zero_()
-    inputs = Inputs(torch.randn(5, 3), torch.zeros(5, 0), torch.zeros(5, 0, dtype=torch.int64))
+    inputs = Inputs(
+        torch.randn(5, 3), torch.zeros(5, 0), torch.zeros(5, 0, dtype=torch.int64), torch.arange(3)
+    )
     np.testing.assert_allclose(torch.softmax(forward(weights, inputs), 1)[:, 0], 0.9, atol=1e-6)
 
 

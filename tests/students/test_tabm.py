@@ -13,13 +13,13 @@ from potstill.students.network_student import FittedNetwork
 from potstill.students.network_training import Judge, Lesson
 from potstill.testing.student import student_cases
 
-SHAPE = NetworkShape(3, 0, (), 4, True, (8, 8), 2, n_heads=4)
+SHAPE = NetworkShape(3, 0, 3, (), 4, (8, 8), 2, n_heads=4)
 
 
 def rows_of_numbers(n_rows: int = 5) -> Inputs:
     generator = torch.Generator().manual_seed(1)
     numbers = torch.randn(n_rows, 3, generator=generator)
-    return Inputs(numbers, torch.zeros(n_rows, 0), torch.zeros(n_rows, 0, dtype=torch.int64))
+    return Inputs(numbers, torch.zeros(n_rows, 0), torch.zeros(n_rows, 0, dtype=torch.int64), torch.arange(3))
 
 
 def some_weights() -> dict[str, torch.Tensor]:
@@ -72,7 +72,7 @@ def test_the_loss_of_a_softened_objective_is_the_mean_over_heads_too() -> None:
 def test_the_heads_that_are_best_together_stay() -> None:
     """Head 1 is wrong, head 2 has no opinion, head 0 is right but for its certainty."""
     numbers = torch.linspace(-1, 1, 20)[:, None]
-    inputs = Inputs(numbers, torch.zeros(20, 0), torch.zeros(20, 0, dtype=torch.int64))
+    inputs = Inputs(numbers, torch.zeros(20, 0), torch.zeros(20, 0, dtype=torch.int64), torch.arange(3))
     judge = Judge(inputs=inputs, labels=(numbers[:, 0] > 0).long(), weight=torch.ones(20))
     weights = {
         "adapter": torch.tensor([[1.0], [-1.0], [1.0]]),

@@ -31,6 +31,7 @@ class Constant(msgspec.Struct, frozen=True):
     keeps_monotone: ClassVar[bool] = False
     larger: ClassVar[tuple[float, ...]] = (2.0, 4.0)
     kin: ClassVar[str] = "constants"
+    climbs: ClassVar[int] = 1
     size: float = 1.0
 
     def resized(self, size: float) -> Constant:

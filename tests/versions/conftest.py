@@ -17,7 +17,7 @@ GOLDEN = Path(__file__).parents[1] / "artifact" / "golden" / "small_v1.onnx"
 Make = Callable[..., Path]
 
 
-def remade(data: bytes, change: Callable[[Card], Card], *, probes: str | None = None) -> bytes:
+def _remade(data: bytes, change: Callable[[Card], Card], *, probes: str | None = None) -> bytes:
     """The artifact with another card, sealed anew."""
     metadata = open_envelope(data, source="golden").metadata
     card = change(decode_card(metadata[CARD_KEY], source="golden"))
@@ -38,7 +38,12 @@ def make(tmp_path: Path) -> Make:
             return msgspec.structs.replace(card, measured=measured, volatile=volatile)
 
         path = tmp_path / f"{name}.onnx"
-        path.write_bytes(remade(GOLDEN.read_bytes(), change))
+        path.write_bytes(_remade(GOLDEN.read_bytes(), change))
         return path
 
     return write
+
+
+@pytest.fixture
+def remade() -> Callable[..., bytes]:
+    return _remade

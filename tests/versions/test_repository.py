@@ -16,8 +16,6 @@ from potstill.artifact.envelope import PROBES_KEY, open_envelope
 from potstill.errors import ArtifactError, GateFailed, UserError
 from potstill.versions import Repository, is_repository
 
-from .conftest import remade
-
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Repository:
@@ -86,7 +84,7 @@ def test_the_same_bytes_are_one_version(repository, make) -> None:
     assert len(list((repository.folder / "objects").rglob("*.onnx"))) == 1
 
 
-def test_what_may_not_ship_leaves_nothing(repository, make, tmp_path) -> None:
+def test_what_may_not_ship_leaves_nothing(repository, make, remade, tmp_path) -> None:
     repository.push(make())
     before = state(repository)
     changed = tmp_path / "changed.onnx"

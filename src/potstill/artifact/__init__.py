@@ -4,6 +4,7 @@ from potstill.artifact.calibration import Affine, Calibration, Softmax
 from potstill.artifact.card import Card, GapRecovered, Lineage, Measured, Volatile
 from potstill.artifact.columns import feeds
 from potstill.artifact.model import Model, Verification, load
+from potstill.artifact.reference import Reference
 from potstill.artifact.verify import inspect, verify_file
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "Lineage",
     "Measured",
     "Model",
+    "Reference",
     "Softmax",
     "Verification",
     "Volatile",

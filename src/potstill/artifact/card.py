@@ -12,6 +12,7 @@ from typing import Any, Literal
 import msgspec
 
 from potstill.artifact.calibration import Affine, Softmax
+from potstill.artifact.reference import Reference
 from potstill.errors import ArtifactError, UserError
 from potstill.types import Latency, Schema, Task
 
@@ -121,6 +122,9 @@ class Card(msgspec.Struct, frozen=True):
         Where it comes from, what was measured, and what differs from run to run.
     shipped
         Which contender the graph is: the ``student``, or the ``twin`` where that won.
+    reference
+        What the rows it learned from looked like, in counts; not there in files of earlier versions, whose
+        bytes and hash stay what they were.
     graph_hash
         SHA-256, hex digits, of the file without its metadata; `seal` fills it in.
     potstill_version
@@ -137,6 +141,7 @@ class Card(msgspec.Struct, frozen=True):
     measured: Measured = Measured()
     volatile: Volatile = Volatile()
     shipped: Literal["student", "twin"] = "student"
+    reference: Reference | msgspec.UnsetType = msgspec.UNSET
     graph_hash: str = ""
     potstill_version: str = ""
     format_version: int = FORMAT_VERSION

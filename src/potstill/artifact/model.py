@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from os import PathLike
 from typing import TYPE_CHECKING, Any, final
 
@@ -13,13 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from potstill.artifact.card import Card, decode_card
-from potstill.artifact.columns import Feeds, feeds, rows_of, slice_feeds, wrong_value
+from potstill.artifact.columns import Feeds, feeds, rows_of, slice_feeds
 from potstill.artifact.envelope import CARD_KEY, PROBES_KEY, open_envelope, read_file
-from potstill.artifact.frames import missing_columns
+from potstill.artifact.one_row import OneRow
 from potstill.artifact.probes import Probes, as_array
-from potstill.artifact.values import CONVERTERS, Refused
 from potstill.errors import ArtifactError, UserError
-from potstill.types import ColumnKind, Floats, Label, Schema, Task
+from potstill.types import Floats, Label, Schema, Task
 
 if TYPE_CHECKING:
     import onnxruntime as ort
@@ -124,11 +121,9 @@ class Model:
 
     __slots__ = (
         "_answer",
+        "_ask",
         "_labels",
-        "_output",
         "_probes",
-        "_row",
-        "_run",
         "_session",
         "_source",
         "card",
@@ -140,12 +135,10 @@ class Model:
         self.classes: tuple[Label, ...] = card.task.classes
         self._labels: NDArray[Any] = np.array(self.classes)
         self._session = session
-        self._run = session.run
-        self._output = [session.get_outputs()[0].name]
+        self._ask = OneRow(session, card.schema)
         self._probes = probes
         self._source = source
-        self._row = _RowReader(card.schema)
-        self._answer: Callable[[list[Any]], dict[str, Any]] = (
+        self._answer: Callable[[list[float]], dict[str, Any]] = (
             self._classify_one if card.task.is_classification else _regress_one
         )
 
@@ -232,7 +225,7 @@ class Model:
             When the row lacks a column or a value is of a wrong type.
         """
         try:
-            return self._answer(self._run(self._output, self._row.feeds(row))[0])
+            return self._answer(self._ask(row))
         except UnicodeEncodeError as error:
             raise _not_utf8(error) from None
 
@@ -273,84 +266,13 @@ class Model:
             outputs[start:stop] = answer.reshape(stop - start, -1)
         return outputs
 
-    def _classify_one(self, output: Any) -> dict[str, Any]:
-        probabilities = output[0].tolist()
+    def _classify_one(self, probabilities: list[float]) -> dict[str, Any]:
         label = self.classes[probabilities.index(max(probabilities))]
         return {"label": label, "probabilities": dict(zip(self.classes, probabilities, strict=True))}
 
 
-def _regress_one(output: Any) -> dict[str, Any]:
-    return {"value": output.item()}
-
-
-class _RowReader:
-    """One row to feeds: one buffer for all columns of a type, so numpy is called a few times, not per column.
-
-    The buffers are made anew for each row: threads share nothing.
-    """
-
-    __slots__ = ("_dates", "_numbers", "_schema", "_texts")
-
-    def __init__(self, schema: Schema) -> None:
-        self._schema = schema
-        self._numbers = _Group.of(schema, "numeric", "boolean")
-        self._texts = _Group.of(schema, "categorical")
-        self._dates = _Group.of(schema, "date")
-
-    def feeds(self, row: Mapping[str, Any]) -> Feeds:
-        """The row's ``(1,)`` inputs.
-
-        Raises
-        ------
-        UserError
-            When the row is no mapping, lacks a column, or a value is of a wrong type.
-        """
-        inputs: Feeds = {}
-        try:
-            if self._numbers.names:
-                # array narrows to float32 without the overflow warning whose silencing in numpy costs 1 µs
-                numbers = array("f", [convert(row[name]) for name, convert in self._numbers.converters])
-                inputs.update(
-                    zip(self._numbers.names, np.frombuffer(numbers, np.float32).reshape(-1, 1), strict=True)
-                )
-            if self._texts.names:
-                texts = [[convert(row[name])] for name, convert in self._texts.converters]
-                inputs.update(zip(self._texts.names, np.array(texts, dtype=object), strict=True))
-            if self._dates.names:
-                dates = [[convert(row[name])] for name, convert in self._dates.converters]
-                inputs.update(zip(self._dates.names, np.array(dates, dtype=np.float64), strict=True))
-        except (KeyError, IndexError, TypeError, OverflowError, Refused):
-            raise self._error(row) from None
-        return inputs
-
-    def _error(self, row: Any) -> UserError:
-        if not isinstance(row, Mapping):
-            return UserError(
-                f"The row is a {type(row).__name__}; wanted a dict of column names to values.",
-                hint="For several rows at once call predict or predict_proba.",
-            )
-        if absent := [name for name in self._schema.names if name not in row]:
-            return missing_columns(absent, [str(name) for name in row])
-        for column in self._schema.columns:
-            try:
-                CONVERTERS[column.kind](row[column.name])
-            except Refused as refusal:
-                return wrong_value(column.name, refusal)
-        raise AssertionError("a row that every converter takes was refused")
-
-
-@dataclass(frozen=True)
-class _Group:
-    names: tuple[str, ...]
-    converters: tuple[tuple[str, Callable[[Any], Any]], ...]
-
-    @classmethod
-    def of(cls, schema: Schema, *kinds: ColumnKind) -> _Group:
-        columns = [column for column in schema.columns if column.kind in kinds]
-        return cls(
-            tuple(column.name for column in columns),
-            tuple((column.name, CONVERTERS[column.kind]) for column in columns),
-        )
+def _regress_one(values: list[float]) -> dict[str, Any]:
+    return {"value": values[0]}
 
 
 def _runtime_version() -> str:

@@ -1,7 +1,7 @@
 """The command line: one file a command, listed in `COMMANDS`.
 
 Data goes to stdout, progress and messages to stderr. Nothing heavy is imported before a command runs, and
-`predict`, `compare`, `inspect`, `verify`, `push` and its like never import the training half at all.
+`predict`, `compare`, `drift`, `inspect`, `verify`, `push` and its like never import the training half at all.
 """
 
 from __future__ import annotations
@@ -14,11 +14,13 @@ from typing import NoReturn
 import click
 
 from potstill import __version__
+from potstill.cli.cascade import cascade
 from potstill.cli.collect import collect
 from potstill.cli.command import examples
 from potstill.cli.compare import compare
 from potstill.cli.demo import demo
 from potstill.cli.distill import distill
+from potstill.cli.drift import drift
 from potstill.cli.evaluate import evaluate
 from potstill.cli.guard import guarded
 from potstill.cli.inspect import inspect
@@ -36,6 +38,8 @@ COMMANDS: tuple[click.Command, ...] = (
     predict,
     evaluate,
     compare,
+    drift,
+    cascade,
     inspect,
     verify,
     report,

@@ -24,8 +24,8 @@ from potstill.cli.output import emit_json
     "--gate",
     multiple=True,
     metavar="CONDITION",
-    help="A condition on what the Card says was measured, such as recovery>=0.5, log_loss<=0.3, accuracy>0.8, "
-    "recovery_low>0, latency_p99_us<=100 or size_kb<500; again for more.",
+    help="A condition on what the Card says was measured, such as recovery>=0.5, log_loss<=0.3, "
+    "accuracy>0.8, recovery_low>0, latency_p99_us<=100 or size_kb<500; again for more.",
 )
 @option("--alias", help="Let this point to it too, such as challenger.")
 @json_option()

@@ -62,8 +62,10 @@ def ls(repository: Path, name: str | None, *, history: bool, as_json: bool) -> N
         emit_json({each: opened.history(each) if history else opened.versions(each) for each in names})
     elif history:
         events = [(each, event) for each in names for event in opened.history(each)]
-        lines = [(each, event.at, event.action, str(event.version), event.alias) for each, event in events]
-        emit_table(table("", ("model", "when", "what", "version", "alias"), lines, left=5))
+        past = [
+            (each, event.at, str(event.action), str(event.version), event.alias) for each, event in events
+        ]
+        emit_table(table("", ("model", "when", "what", "version", "alias"), past, left=5))
     else:
         listed = [(each, version) for each in names for version in opened.versions(each)]
         lines = [

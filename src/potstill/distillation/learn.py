@@ -14,6 +14,7 @@ import numpy as np
 from potstill.artifact import Affine, Calibration, Card, Model, Softmax, load
 from potstill.distillation.prepare import Prepared
 from potstill.distillation.recipe import Recipe
+from potstill.distillation.reference import column_reference
 from potstill.distillation.teach import ORIGINS, Taught
 from potstill.errors import UserError
 from potstill.evaluation import measure_latency, measure_memory
@@ -245,13 +246,20 @@ class Assessor:
         self._tensors = prepared.tensors["valid"]
         self._scale = scale
         self._rows = single_rows(self._valid)
+        self._reference = column_reference(prepared)  # its bytes count
 
     def __call__(self, fitted: FittedStudent) -> Assessment:
         valid = self._valid
         logits = fitted.logits(self._tensors)
         calibration = calibrate(logits, valid, self._scale)
         graph = compose(self._encoder, fitted, calibration, task=valid.task, opset=self._budget.opset)
-        card = Card(name="candidate", task=valid.task, schema=self._schema, calibration=calibration)
+        card = Card(
+            name="candidate",
+            task=valid.task,
+            schema=self._schema,
+            calibration=calibration,
+            reference=self._reference,
+        )
         artifact = artifact_bytes(graph, card, valid.rows)
         return Assessment(
             loss=validation_loss(calibration.apply(logits), valid),

@@ -32,6 +32,7 @@ from potstill.distillation.columns import Picked
 from potstill.distillation.learn import Learnt, quiet_latency, single_rows
 from potstill.distillation.monotone import describe_monotone
 from potstill.distillation.prepare import Prepared
+from potstill.distillation.reference import answered_reference, column_reference
 from potstill.distillation.teach import Taught, TeacherCost
 from potstill.evaluation import measure_batch
 from potstill.evaluation.evidence import Evidence, gather
@@ -231,6 +232,9 @@ def _validation_losses(taught: Taught, valid: Dataset) -> dict[str, float]:
 def _account(learnt: Learnt, taught: Taught, prepared: Prepared, seed: int) -> Card:
     """The Card before anything is measured."""
     train, chosen = prepared.parts["train"], learnt.student
+    reference = answered_reference(
+        learnt.found.student, prepared, learnt.scale, columns=column_reference(prepared)
+    )
     return Card(
         name=train.task.target,
         task=train.task,
@@ -250,6 +254,7 @@ def _account(learnt: Learnt, taught: Taught, prepared: Prepared, seed: int) -> C
         ),
         volatile=Volatile(created=datetime.now(UTC).isoformat(timespec="seconds")),
         shipped="twin" if learnt.found.twin_ships else "student",
+        reference=reference,
     )
 
 

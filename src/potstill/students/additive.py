@@ -55,6 +55,7 @@ class Additive(msgspec.Struct, frozen=True):
     keeps_monotone: ClassVar[bool] = True
     larger: ClassVar[tuple[float, ...]] = ()
     kin: ClassVar[str] = "trees"
+    climbs: ClassVar[int] = 1
 
     rounds: int | None = None
     steps: int = 32

@@ -54,6 +54,7 @@ class GBDT(msgspec.Struct, frozen=True):
     keeps_monotone: ClassVar[bool] = True
     larger: ClassVar[tuple[float, ...]] = (2.0, 4.0)
     kin: ClassVar[str] = "trees"
+    climbs: ClassVar[int] = 4
 
     rounds: int | None = None
     leaves: int = 31

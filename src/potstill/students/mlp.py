@@ -45,6 +45,7 @@ class MLP(msgspec.Struct, frozen=True):
     keeps_monotone: ClassVar[bool] = False
     larger: ClassVar[tuple[float, ...]] = (2.0,)
     kin: ClassVar[str] = "networks"
+    climbs: ClassVar[int] = 1
 
     hidden: tuple[int, ...] = (256, 256)
     numeric_embedding: Literal["periodic"] | None = "periodic"

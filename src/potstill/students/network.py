@@ -23,8 +23,8 @@ from potstill.types import Floats, Ints
 Weights: TypeAlias = dict[str, Tensor]
 """``weight{i}`` ``(in, out)`` and ``bias{i}`` ``(out,)`` of each hidden layer, ``logit_weight`` ``(H, K)``
 and ``logit_bias`` ``(K,)`` of the last; with categories ``embedding`` ``(levels, E)``; with embeddings of
-numbers ``knot`` and ``slope`` ``(F, P)`` of their ramps, ``frequency`` and ``phase`` ``(F, W)`` of their
-waves and ``mix`` ``(F, P + W, D)``. In training ``scale`` ``(in,)`` of the first layer's inputs. With k heads
+numbers ``knot`` and ``slope`` ``(E, P)`` of their ramps, ``frequency`` and ``phase`` ``(E, W)`` of their
+waves and ``mix`` ``(E, P + W, D)``. In training ``scale`` ``(in,)`` of the first layer's inputs. With k heads
 ``adapter`` ``(k, in)`` scales these inputs head by head, and in training the last layer's weights have a
 first axis of k."""
 
@@ -52,12 +52,12 @@ class NetworkShape:
     ----------
     n_numeric, n_indicators
         Columns of scaled numbers and of missing-value indicators.
+    n_embedded
+        Scaled numbers that have an embedding.
     cardinalities
         Level ids of each categorical column.
     embedding
         Length of a category's embedding.
-    embeds_numbers
-        Whether numbers have embeddings.
     hidden
         Widths of the hidden layers.
     n_outputs
@@ -68,9 +68,9 @@ class NetworkShape:
 
     n_numeric: int
     n_indicators: int
+    n_embedded: int
     cardinalities: tuple[int, ...]
     embedding: int
-    embeds_numbers: bool
     hidden: tuple[int, ...]
     n_outputs: int
     n_heads: int | None = None
@@ -83,17 +83,17 @@ class NetworkShape:
     @property
     def most_ramps(self) -> int:
         """Ramps of a number at most: few columns can afford a finer grid than many."""
-        return min(max(768 // self.n_numeric, 16), MOST_RAMPS)
+        return min(max(768 // self.n_embedded, 16), MOST_RAMPS)
 
     @property
     def n_mixtures(self) -> int:
         """Length of a number's embedding, itself not counted."""
-        return min(max(96 // self.n_numeric, 3), 12) if self.embeds_numbers else 0
+        return min(max(96 // self.n_embedded, 3), 12) if self.n_embedded else 0
 
     @property
     def n_inputs(self) -> int:
         """Width of the first dense layer's input."""
-        numbers = self.n_numeric * (1 + self.n_mixtures)
+        numbers = self.n_numeric + self.n_embedded * self.n_mixtures
         return numbers + self.n_indicators + len(self.cardinalities) * self.embedding
 
 
@@ -109,11 +109,14 @@ class Inputs:
         ``(n, M)``.
     levels
         ``(n, C)`` int64 rows of the one embedding table.
+    embedded
+        ``(E,)`` int64 columns of ``numbers`` that have an embedding.
     """
 
     numbers: Tensor
     indicators: Tensor
     levels: Tensor
+    embedded: Tensor
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -124,6 +127,7 @@ class Inputs:
             numbers=self.numbers.index_select(0, rows),
             indicators=self.indicators.index_select(0, rows) if self.indicators.shape[1] else self.indicators,
             levels=self.levels.index_select(0, rows) if self.levels.shape[1] else self.levels,
+            embedded=self.embedded,
         )
 
 
@@ -133,7 +137,7 @@ def initial_weights(
     """Random weights.
 
     The last bias is ``start`` ``(K,)`` and the last layer's weights are small; the ramps follow the scaled
-    training ``numbers`` ``(n, F)``.
+    training ``numbers`` ``(n, E)`` that have an embedding.
     """
 
     def normal(*size: int, scale: float) -> Tensor:
@@ -142,14 +146,14 @@ def initial_weights(
     weights: Weights = {}
     if shape.cardinalities:
         weights["embedding"] = normal(sum(shape.cardinalities), shape.embedding, scale=0.5)
-    if shape.embeds_numbers:
+    if shape.n_embedded:
         knot, slope = _ramps(numbers, shape.most_ramps)
         weights["knot"], weights["slope"] = torch.from_numpy(knot), torch.from_numpy(slope)
-        size = (shape.n_numeric, N_WAVES)
+        size = (shape.n_embedded, N_WAVES)
         weights["frequency"] = normal(*size, scale=2 * math.pi * FREQUENCY)
         weights["phase"] = (torch.rand(size, generator=generator) * 2 - 1) * math.pi
         n_basis = slope.shape[1] + N_WAVES
-        weights["mix"] = normal(shape.n_numeric, n_basis, shape.n_mixtures, scale=1 / math.sqrt(N_WAVES))
+        weights["mix"] = normal(shape.n_embedded, n_basis, shape.n_mixtures, scale=1 / math.sqrt(N_WAVES))
     weights["scale"] = torch.ones(shape.n_inputs)
     if shape.n_heads is not None:
         signs = torch.randint(0, 2, (shape.n_heads, shape.n_inputs), generator=generator)
@@ -171,7 +175,7 @@ def forward(weights: Mapping[str, Tensor], inputs: Inputs, *, masks: Sequence[Te
     """
     parts = [inputs.numbers]
     if "mix" in weights:
-        columns = inputs.numbers.T[:, :, None]
+        columns = inputs.numbers.T.index_select(0, inputs.embedded)[:, :, None]
         ramps = torch.clamp((columns - weights["knot"][:, None]) * weights["slope"][:, None], 0, 1)
         waves = torch.cos(columns * weights["frequency"][:, None] + weights["phase"][:, None])
         basis = torch.cat([ramps, waves], dim=2)
@@ -234,10 +238,14 @@ def build_network(
     *,
     storage: Storage,
     numbers: str | None,
+    detailed: str | None,
     indicators: str | None,
     levels: str | None,
 ) -> str:
-    """Add the nodes of `forward` for `folded` weights; inputs are given by name, None for empty ones."""
+    """Add the nodes of `forward` for `folded` weights; inputs are given by name, None for empty ones.
+
+    ``detailed`` are those of the ``numbers`` that have an embedding.
+    """
 
     def constant(name: str) -> str:
         return build_weight(graph, weights[name], stored(name, storage))
@@ -245,8 +253,8 @@ def build_network(
     parts = []
     if numbers is not None:
         parts.append(numbers)
-        if "mix" in weights:
-            parts.append(_build_number_embedding(graph, constant, numbers))
+        if detailed is not None and "mix" in weights:
+            parts.append(_build_number_embedding(graph, constant, detailed))
     if indicators is not None:
         parts.append(indicators)
     if levels is not None:

@@ -91,7 +91,7 @@ class NetworkPlan:
             n_indicators=len(scaling.indicated),
             cardinalities=spec.cardinalities,
             embedding=self.embedding,
-            embeds_numbers=self.embeds_numbers and len(scaling.median) > 0,
+            n_embedded=len(scaling.detailed) if self.embeds_numbers else 0,
             hidden=self.hidden,
             n_outputs=task.n_outputs,
             n_heads=self.heads,
@@ -190,13 +190,22 @@ class FittedNetwork:
 
     def build(self, graph: GraphBuilder, tensors: Mapping[str, str]) -> str:
         """Add the network, see `potstill.types.FittedStudent`."""
-        numbers, indicators, levels = None, None, None
+        numbers, detailed, indicators, levels = None, None, None, None
         if self.shape.n_numeric:
             numbers, indicators = self.scaling.build(graph, tensors["numeric"])
+            detailed = numbers
+            if 0 < self.shape.n_embedded < self.shape.n_numeric:
+                detailed = graph.node("Gather", numbers, graph.constant(self.scaling.detailed), axis=1)
         if self.shape.cardinalities:
             levels = graph.node("Add", tensors["categorical"], graph.constant(self.shape.offsets))
         return build_network(
-            graph, self.weights, storage=self.storage, numbers=numbers, indicators=indicators, levels=levels
+            graph,
+            self.weights,
+            storage=self.storage,
+            numbers=numbers,
+            detailed=detailed,
+            indicators=indicators,
+            levels=levels,
         )
 
 
@@ -212,11 +221,12 @@ def network_inputs(tensors: Tensors, scaling: NumericScaling, shape: NetworkShap
         numbers=torch.from_numpy(numbers).to(device),
         indicators=torch.from_numpy(indicators).to(device),
         levels=torch.from_numpy(levels).to(device),
+        embedded=torch.from_numpy(scaling.detailed).to(device),
     )
 
 
 def _initial(shape: NetworkShape, inputs: Inputs, start: Floats, seed: int, device: str) -> Weights:
-    numbers = inputs.numbers.cpu().numpy()
+    numbers = inputs.numbers[:, inputs.embedded].cpu().numpy()
     weights = initial_weights(shape, numbers, start, torch.Generator().manual_seed(seed))
     return {name: weight.to(device) for name, weight in weights.items()}
 

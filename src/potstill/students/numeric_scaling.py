@@ -39,6 +39,8 @@ class NumericScaling:
         ``(F,)`` of the values so far; ``scale`` is 0 for a constant column.
     indicated
         ``(M,)`` columns that have a missing-value indicator.
+    detailed
+        ``(E,)`` columns of more than two values in training: a number with two says all there is to say.
 
     References
     ----------
@@ -53,6 +55,7 @@ class NumericScaling:
     median: Floats
     scale: Floats
     indicated: Ints
+    detailed: Ints
 
     @property
     def width(self) -> int:
@@ -111,7 +114,14 @@ def fit_numeric_scaling(numeric: Floats) -> NumericScaling:
         median=median,
         scale=scale,
         indicated=np.flatnonzero(np.isnan(numeric).any(axis=0)),
+        detailed=np.flatnonzero([_has_detail(column) for column in numeric.T]),
     )
+
+
+def _has_detail(values: Floats) -> bool:
+    present = values[~np.isnan(values)]
+    between = (present != present.min(initial=np.inf)) & (present != present.max(initial=-np.inf))
+    return bool(between.any())
 
 
 def _fit_column(values: Floats) -> tuple[float, float, float, float, float, float]:

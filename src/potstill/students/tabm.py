@@ -53,6 +53,7 @@ class TabM(msgspec.Struct, frozen=True):
     keeps_monotone: ClassVar[bool] = False
     larger: ClassVar[tuple[float, ...]] = (2.0,)
     kin: ClassVar[str] = "networks"
+    climbs: ClassVar[int] = 1
 
     hidden: tuple[int, ...] = (128, 128)
     numeric_embedding: Literal["periodic"] | None = "periodic"

@@ -53,7 +53,11 @@ ZOO: tuple[Place, ...] = (
     ),
     Place(ForestMember(name="random-forest", extra=False, column_fraction=0.4), 0.5, 0.3, once=True),
     Place(
-        NetworkMember(name="network-periodic", numbers="periodic", dropout=0.25, weight_decay=0.03), 1.5, 7.0
+        NetworkMember(
+            name="network-periodic", numbers="periodic", learning_rate=0.1, dropout=0.25, weight_decay=0.03
+        ),
+        1.5,
+        7.0,
     ),
     Place(CatBoostMember(name="catboost", depth=6), 2.0, 0.3),
     Place(
@@ -94,7 +98,8 @@ ZOO: tuple[Place, ...] = (
             frequencies=(0.05, 0.3),
             width=384,
             depth=2,
-            dropout=0.3,
+            learning_rate=0.12,
+            dropout=0.2,
             weight_decay=0.03,
         ),
         1.5,
@@ -103,7 +108,7 @@ ZOO: tuple[Place, ...] = (
     Place(CatBoostMember(name="catboost-deep", depth=8, column_fraction=0.7, categories="ranked"), 1.5, 0.3),
     Place(
         NetworkMember(
-            name="network-binned", numbers="binned", learning_rate=0.025, dropout=0.2, weight_decay=0.03
+            name="network-binned", numbers="binned", learning_rate=0.08, dropout=0.2, weight_decay=0.03
         ),
         1.5,
         1.0,
@@ -162,8 +167,11 @@ def default_members(
     outputs = task.n_outputs if task.n_outputs > 2 else 1
     shape = Shape(rows, len(spec.numeric), len(spec.categorical), outputs)
     core_s = (time_s - min(_BEGINNING_S, time_s / 4)) * threads / max(folds, 1)
-    planned = ZOO[: max(_FEWEST, int(core_s / (_LEAST_S + _LEAST_S_PER_ROW * rows)))]
-    shares = [place.share_many if outputs > 10 else place.share for place in planned]
+    many = outputs > 10
+    # With many classes most of the time goes to the networks: they must not be what runs out of it.
+    ordered = sorted(ZOO, key=lambda place: -place.share_many) if many else ZOO
+    planned = ordered[: max(_FEWEST, int(core_s / (_LEAST_S + _LEAST_S_PER_ROW * rows)))]
+    shares = [place.share_many if many else place.share for place in planned]
     fits = [max(folds, 1) if place.once else 1 for place in planned]
     useful = [place.member.cost_s(shape) / times for place, times in zip(planned, fits, strict=True)]
     seconds = _divided(core_s, list(zip(shares, useful, strict=True)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -11,6 +12,9 @@ from potstill.training.lesson import Trial
 from potstill.types import Budget, FittedStudent, Latency, Objective, Student
 
 Role = Literal["student", "twin", "twin_smoothed"]
+
+AS_CLOSE = 1.2
+"""Of candidates that break the budget, those within this factor of each other are as close to it."""
 
 
 @dataclass(frozen=True)
@@ -156,24 +160,27 @@ def under(budget: Budget, candidates: Sequence[Candidate]) -> tuple[Candidate, .
     return tuple(replace(one, excess=excess(budget, one.assessment)) for one in candidates)
 
 
-def order(candidate: Candidate) -> tuple[bool, float]:
-    """Sort key: those that keep the budget first, by loss; then those that do not, the closest first."""
-    return (
-        not candidate.fits_budget,
-        candidate.assessment.loss if candidate.fits_budget else candidate.excess,
-    )
+def order(candidate: Candidate) -> tuple[bool, int, float]:
+    """Sort key: those that keep the budget first, by loss; then the closest to it, by loss where as close."""
+    far = 0 if candidate.fits_budget else round(math.log(candidate.excess) / math.log(AS_CLOSE))
+    return not candidate.fits_budget, far, candidate.assessment.loss
 
 
 def excess(budget: Budget, assessment: Assessment) -> float:
     """The largest of what was measured over what is allowed; at most 1 where the budget is kept."""
-    shares = [0.0]
+    return max((cost / allowed for cost, allowed in costs(budget, assessment).values()), default=0.0)
+
+
+def costs(budget: Budget, assessment: Assessment) -> dict[str, tuple[float, float]]:
+    """What was measured and what is allowed, of everything the budget limits."""
+    limited = {}
     if budget.latency_ms is not None:
-        shares.append(assessment.latency_us.p99 / (1000.0 * budget.latency_ms))
+        limited["latency"] = (assessment.latency_us.p99, 1000.0 * budget.latency_ms)
     if budget.size_kb is not None:
-        shares.append(assessment.size_bytes / (1000.0 * budget.size_kb))
+        limited["size"] = (float(assessment.size_bytes), 1000.0 * budget.size_kb)
     if budget.memory_mb is not None and assessment.memory_bytes is not None:
-        shares.append(assessment.memory_bytes / (1e6 * budget.memory_mb))
-    return max(shares)
+        limited["memory"] = (float(assessment.memory_bytes), 1e6 * budget.memory_mb)
+    return limited
 
 
 def ranked(candidates: Sequence[Candidate]) -> list[Candidate]:

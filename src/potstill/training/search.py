@@ -1,12 +1,16 @@
 """The best student under a budget, and the best twin: same families, same sizes, as many fits.
 
-The search narrows by stages, as successive halving does, but every candidate is fitted to the end:
+The search narrows by stages, as successive halving does, but every candidate is fitted to the end. Kin by
+kin, the quick one first, as a student and as a twin:
 
-1. every family, at a size the budget allows, as a student and as a twin;
-2. the best of each kin larger, then with the other kinds of target, the leader with other temperatures;
-3. the best of each kin with other settings, the leaders at other sizes, and the twin smoothed;
-4. the leaders much smaller: the small end of the frontier;
-5. under a time limit, changes of the leaders until it is used up.
+1. its first family, at a size the budget allows;
+2. the student with the other kinds of target;
+3. both larger, then the other families of the kin;
+4. the best of them with other settings, for quick families again and again while that helps.
+
+Then the leaders of all: with other temperatures, at other sizes, the twin smoothed, much smaller for the
+small end of the frontier, and under a time limit changed at random until it is used up. A kin far behind the
+best is not searched beyond its first family.
 
 Every candidate is exported and measured by the caller's `assess`; one that breaks the budget is shrunk until
 it fits. All choices are made on validation rows.
@@ -26,12 +30,18 @@ from potstill.training.candidates import Assessment, Candidate, Found, choose, e
 from potstill.training.examples import LABELS_ONLY, Targets
 from potstill.training.lesson import Fit, Fitted, Lesson, Trial
 from potstill.training.pace import Pace
+from potstill.training.sizing import Sizing
 from potstill.types import Budget, FittedStudent, Objective, Progress, Silent, Student, Tried
 
 Side = Literal["student", "twin"]
 
+SIDES: tuple[Side, ...] = ("student", "twin")
+
 NEAR = 1.1
-"""The best of another kin is tried with more targets if its loss is at most so many times the best."""
+"""A kin is searched on if its loss is at most so many times the best."""
+
+CLIMBS = 4
+"""Times that the settings of one kin are changed at most."""
 
 VARIANTS: dict[Side, int] = {"student": 2, "twin": 3}
 """Other settings tried for the best of each kin; a twin has no other targets to try, so it gets more."""
@@ -41,12 +51,6 @@ SMOOTHINGS = (0.03, 0.1)
 
 SIZES, SMALLER = (2.0, 0.5), (0.1, 0.03)
 """Sizes tried beside their own: for the leaders, and for the small end of the frontier."""
-
-SMALLEST_SIZE = 1 / 256
-"""Below this size a family that still breaks the budget is given up."""
-
-SNUG, SHRINK = 0.93, 0.7
-"""Part of the budget that a resized student aims at, and the most that is left of one that breaks it."""
 
 LEAST_CHANGE = 0.15
 """Sizes closer than this, relatively, are not worth another fit."""
@@ -89,6 +93,7 @@ class Search:
         self._budget = budget
         self._objectives = objectives
         self._pace = Pace(limit_s, lesson.workers)
+        self._sizing = Sizing(budget)
         self._progress = progress or Silent()
         self._tried: list[Candidate] = []
         self._resizes = True
@@ -108,26 +113,47 @@ class Search:
         self._resizes = free_size
         self._progress.start("searching the student")
         parts = [self._fitting(family) for family in families] if free_size else list(families)
-        first = self._objectives[0]
-        # A few families at a time: under a time limit, what these leave over is for the next.
-        together = max(1, self._lesson.workers // 2)
-        for start in range(0, len(parts), together):
-            few = parts[start : start + together]
-            self._try([each for part in few for each in (self._twin_of(part), Trial(part, kinds[0], first))])
-        if free_size:
-            self._try(list(self._sizes()))
-        self._try(list(self._other_targets(kinds)))
+        for kin in dict.fromkeys(part.kin for part in parts):
+            self._search_kin([part for part in parts if part.kin == kin], kinds)
         self._try([replace(self._leader("student").trial, objective=other) for other in self._objectives[1:]])
         if free_size:
-            self._try(list(self._variants()))
-            self._try(list(self._sizes(SIZES, most=1)))
+            self._try(list(self._sizes(SIZES, self._leaders_of_all())))
         if self._lesson.task.is_classification:
             smoothed = [msgspec.structs.replace(LABELS_ONLY, smoothing=amount) for amount in SMOOTHINGS]
             self._try([replace(self._leader("twin").trial, targets=told) for told in smoothed])
         if free_size:
-            self._try(list(self._sizes(SMALLER)))
+            self._try(list(self._sizes(SMALLER, self._leaders_by_kin())))
             self._go_on(kinds)
         return choose(self._tried)
+
+    def _search_kin(self, parts: Sequence[Student], kinds: Sequence[Targets]) -> None:
+        """Families of one kin: the first as student and twin, and if it is near the best the whole plan."""
+        first, *others = parts
+        kin, objective = first.kin, self._objectives[0]
+        self._try([self._twin_of(first), Trial(first, kinds[0], objective)])
+        if not self._is_near(kin):
+            return
+        self._try(list(self._other_targets(kin, kinds)))
+        if self._resizes:
+            self._try(list(self._sizes((), self._leaders_by_kin(kin))))
+        told = self._leader("student", kin).targets
+        # A few families at a time: under a time limit, what these leave over is for the next.
+        for part in others:
+            self._try([self._twin_of(part), Trial(part, told, objective)])
+        if self._resizes:
+            self._climb(kin, kinds)
+
+    def _climb(self, kin: str, kinds: Sequence[Targets]) -> None:
+        """Other settings of the best of ``kin``; where that is quick, of what is then best, and so on."""
+        for step in range(CLIMBS):
+            leaders = [one for one in self._leaders_by_kin(kin) if step < one.student.climbs]
+            trials = list(self._variants(leaders))
+            if step:
+                trials += self._other_targets(kin, kinds)
+            trials = [trial for trial in trials if not self._was_tried(trial)]
+            if not trials:
+                break
+            self._try(trials)
 
     def refit(self, candidates: Sequence[Candidate]) -> list[Candidate]:
         """The candidates fitted again with the held-out rows too, for as long as was best."""
@@ -151,13 +177,15 @@ class Search:
                 self._tried.append(candidate)
                 self._progress.advance(1)
                 self._progress.candidate(_as_told(candidate))
+                part = None
                 if self._resizes and not candidate.fits_budget:
-                    waiting += [
-                        replace(trial, student=part) for part in _smaller(trial.student, candidate.excess)
-                    ]
+                    part = self._sizing.smaller(trial.student, candidate.assessment)
+                if part is not None:
+                    waiting.append(replace(trial, student=part))
 
     def _measured(self, trial: Trial, fitted: Fitted) -> Candidate:
         assessment = self._assess(fitted.student)
+        self._sizing.note(trial.student, assessment)
         return Candidate(
             trial=trial,
             fitted=fitted.student,
@@ -177,50 +205,66 @@ class Search:
         """``part`` made so small that a sketch of it keeps the budget, where it can be."""
         if self._budget == Budget():
             return part
-        trial = self._twin_of(part)
-        over = excess(self._budget, self._assess(self._lesson.sketch(trial)))
-        while over > 1.0 and (smaller := _smaller(part, over)):
-            part = smaller[0]
-            over = excess(self._budget, self._assess(self._lesson.sketch(replace(trial, student=part))))
+        smaller: Student | None = part
+        while smaller is not None:
+            part, smaller = smaller, None
+            seen = self._assess(self._lesson.sketch(self._twin_of(part)))
+            if excess(self._budget, seen) > 1.0:
+                smaller = self._sizing.smaller(part, seen)
+                self._sizing.note(part, seen)
         return part
 
-    def _other_targets(self, kinds: Sequence[Targets]) -> Iterator[Trial]:
-        leaders = self._of_kin("student")
-        for one in leaders:
-            if one.assessment.loss <= NEAR * leaders[0].assessment.loss:
-                yield from (replace(one.trial, targets=kind) for kind in kinds[1:])
+    def _other_targets(self, kin: str, kinds: Sequence[Targets]) -> Iterator[Trial]:
+        trial = self._leader("student", kin).trial
+        yield from (replace(trial, targets=kind) for kind in kinds if kind != trial.targets)
 
-    def _of_kin(self, side: Side) -> list[Candidate]:
-        """The best candidate of each kin, the best of all first: families of one kin compete."""
-        best: dict[str, Candidate] = {}
-        for one in self._leaders(side):
-            best.setdefault(one.student.kin, one)
+    def _is_near(self, kin: str) -> bool:
+        """Whether student or twin of ``kin`` is not much worse than the best there is."""
+        return any(
+            self._leader(side, kin).assessment.loss <= NEAR * self._leader(side).assessment.loss
+            for side in SIDES
+        )
+
+    def _leaders(self, side: Side, kin: str | None = None) -> list[Candidate]:
+        """All of one side, and of one kin if named, the best first."""
+        return sorted(
+            (
+                one
+                for one in self._tried
+                if one.is_twin == (side == "twin") and kin in (None, one.student.kin)
+            ),
+            key=order,
+        )
+
+    def _leader(self, side: Side, kin: str | None = None) -> Candidate:
+        return self._leaders(side, kin)[0]
+
+    def _leaders_of_all(self) -> list[Candidate]:
+        return [self._leader(side) for side in SIDES]
+
+    def _leaders_by_kin(self, kin: str | None = None) -> list[Candidate]:
+        """The best student and the best twin of each kin, or of one: families of one kin compete."""
+        best: dict[tuple[bool, str], Candidate] = {}
+        for side in SIDES:
+            for one in self._leaders(side, kin):
+                best.setdefault((one.is_twin, one.student.kin), one)
         return list(best.values())
 
-    def _leaders(self, side: Side) -> list[Candidate]:
-        return sorted((one for one in self._tried if one.is_twin == (side == "twin")), key=order)
+    def _variants(self, leaders: Sequence[Candidate]) -> Iterator[Trial]:
+        for leader in leaders:
+            most = VARIANTS["twin" if leader.is_twin else "student"]
+            for part in leader.student.variants()[: None if leader.student.climbs > 1 else most]:
+                yield replace(leader.trial, student=part)
 
-    def _leader(self, side: Side) -> Candidate:
-        return self._leaders(side)[0]
-
-    def _variants(self) -> Iterator[Trial]:
-        for side, count in VARIANTS.items():
-            for leader in self._of_kin(side):
-                for part in leader.student.variants()[:count]:
+    def _sizes(self, factors: Sequence[float], leaders: Sequence[Candidate]) -> Iterator[Trial]:
+        """``leaders`` at other sizes, by default at their larger ones."""
+        for leader in leaders:
+            room = self._sizing.room(leader.student, leader.assessment)
+            for factor in factors or leader.student.larger:
+                change = min(factor, room) if factor > 1 else factor
+                if abs(change - 1) > LEAST_CHANGE:
+                    part = leader.student.resized(leader.student.size * float(change))
                     yield replace(leader.trial, student=part)
-
-    def _sizes(self, factors: Sequence[float] = (), *, most: int | None = None) -> Iterator[Trial]:
-        """The best of each kin, at most so many, at other sizes on both sides: by default at their larger."""
-        for side in VARIANTS:
-            for leader in self._of_kin(side)[:most]:
-                # Bytes grow with the size; what latency does is measured.
-                allowed = self._budget.size_kb
-                room = np.inf if allowed is None else SNUG * 1000 * allowed / leader.assessment.size_bytes
-                for factor in factors or leader.student.larger:
-                    change = min(factor, room) if factor > 1 else factor
-                    if abs(change - 1) > LEAST_CHANGE:
-                        part = leader.student.resized(leader.student.size * float(change))
-                        yield replace(leader.trial, student=part)
 
     def _go_on(self, kinds: Sequence[Targets]) -> None:
         """Change the leaders, a few at a time, until the time is used up."""
@@ -228,7 +272,7 @@ class Search:
         fruitless = 0
         while self._pace.limited and fruitless < 10:
             before = len(self._tried)
-            sides = [side for side in VARIANTS for _ in range(self._lesson.workers)]
+            sides = [side for side in SIDES for _ in range(self._lesson.workers)]
             self._try([self._changed(side, kinds, rng) for side in sides])
             fruitless = 0 if len(self._tried) > before else fruitless + 1
 
@@ -244,12 +288,6 @@ class Search:
             changes += [replace(trial, targets=targets) for targets in (*told, *kinds)]
             changes += [replace(trial, objective=objective) for objective in self._objectives]
         return changes[rng.integers(len(changes))]
-
-
-def _smaller(part: Student, over: float) -> list[Student]:
-    """``part`` shrunk by how far it is ``over`` the budget; none where it would be too small."""
-    size = part.size * min(SHRINK, SNUG / over)
-    return [part.resized(size)] if size >= SMALLEST_SIZE else []
 
 
 def _as_told(candidate: Candidate) -> Tried:

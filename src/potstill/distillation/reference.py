@@ -1,0 +1,49 @@
+"""What live rows will be held against: counted where the rows are, carried in the Card."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from potstill.artifact import Affine, Calibration, Reference, Softmax
+from potstill.artifact.columns import concat_feeds, rows_of
+from potstill.distillation.prepare import Prepared
+from potstill.export import graph_inputs
+from potstill.monitoring.reference import column_histograms, with_answers
+from potstill.training.candidates import Candidate
+from potstill.types import Dataset
+
+COUNTED_ROWS = 100_000
+"""Rows of a part that are counted at most, evenly spread over it: more would move no bin visibly."""
+
+
+def column_reference(prepared: Prepared) -> Reference:
+    """The student's columns in the training and validation rows."""
+    rows = [_spread(prepared.parts[part]).rows for part in ("train", "valid")]
+    inputs = concat_feeds([graph_inputs(each, prepared.schema) for each in rows])
+    return Reference(n_rows=rows_of(inputs), columns=column_histograms(inputs, prepared.schema))
+
+
+def answered_reference(
+    candidate: Candidate, prepared: Prepared, scale: tuple[float, float], *, columns: Reference
+) -> Reference:
+    """``columns``, with what a candidate answers to the validation rows.
+
+    Parameters
+    ----------
+    candidate
+        What ships, as it was before it was fitted on these rows too: what a model has learned from it
+        answers too surely.
+    scale
+        ``(scale, shift)`` of regression values.
+    """
+    valid = prepared.parts["valid"]
+    classes = valid.task.is_classification
+    calibration: Calibration = Softmax(candidate.assessment.temperature) if classes else Affine(*scale)
+    answered = calibration.apply(candidate.fitted.logits(prepared.tensors["valid"]))
+    return with_answers(columns, valid.task, answered, valid.labels)
+
+
+def _spread(dataset: Dataset) -> Dataset:
+    if len(dataset) <= COUNTED_ROWS:
+        return dataset
+    return dataset.take(np.linspace(0, len(dataset) - 1, COUNTED_ROWS).astype(np.int64))
