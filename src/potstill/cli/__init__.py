@@ -1,7 +1,7 @@
 """The command line: one file a command, listed in `COMMANDS`.
 
 Data goes to stdout, progress and messages to stderr. Nothing heavy is imported before a command runs, and
-`predict`, `compare`, `drift`, `inspect` and `verify` never import the training half at all.
+`predict`, `compare`, `drift`, `inspect`, `verify`, `push` and its like never import the training half at all.
 """
 
 from __future__ import annotations
@@ -26,8 +26,10 @@ from potstill.cli.guard import guarded
 from potstill.cli.inspect import inspect
 from potstill.cli.parts import parts
 from potstill.cli.predict import predict
+from potstill.cli.push import push
 from potstill.cli.report import report
 from potstill.cli.verify import verify
+from potstill.cli.versions import ls, promote, rollback
 
 COMMANDS: tuple[click.Command, ...] = (
     demo,
@@ -41,6 +43,10 @@ COMMANDS: tuple[click.Command, ...] = (
     inspect,
     verify,
     report,
+    push,
+    promote,
+    rollback,
+    ls,
     parts,
 )
 
