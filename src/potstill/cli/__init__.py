@@ -22,6 +22,7 @@ from potstill.cli.demo import demo
 from potstill.cli.distill import distill
 from potstill.cli.drift import drift
 from potstill.cli.evaluate import evaluate
+from potstill.cli.export import export
 from potstill.cli.guard import guarded
 from potstill.cli.inspect import inspect
 from potstill.cli.parts import parts
@@ -43,6 +44,7 @@ COMMANDS: tuple[click.Command, ...] = (
     inspect,
     verify,
     report,
+    export,
     push,
     promote,
     rollback,
