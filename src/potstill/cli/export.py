@@ -49,8 +49,8 @@ def export(model: Path, *, c_file: Path | None, page_file: Path | None, as_json:
         told["c"] = {"file": str(c_file), "flash_bytes": flash, "ram_bytes": ram}
         if not as_json:
             click.echo(
-                f"{c_file}: tables of {flash / 1000:,.1f} kB (flash), {ram:,} bytes of stack for values (RAM), "
-                "besides a few kB of code."
+                f"{c_file}: tables of {flash / 1000:,.1f} kB (flash), {ram:,} bytes of stack for values "
+                "(RAM), besides a few kB of code."
             )
     if page_file is not None:
         from potstill.export.web import RUNTIME_FILES, page
