@@ -158,3 +158,9 @@ def test_export_writes_a_page(run: Any, classifier: Any, tmp_path: Path) -> None
         "ort-wasm-simd-threaded.wasm of npm's onnxruntime-web beside it.\n"
     )
     assert "<title>toy</title>" in (tmp_path / "index.html").read_text(encoding="utf-8")
+
+
+def test_export_writes_a_folder_with_a_model_card(run: Any, classifier: Any, tmp_path: Path) -> None:
+    done = run("export", classifier.path, "--hub", tmp_path / "hub")
+    assert (done.code, done.out) == (0, f"{tmp_path}/hub: the model with its card as README.md.\n")
+    assert run("export", classifier.path, "--hub", tmp_path).code == 2

@@ -20,8 +20,15 @@ from potstill.errors import UserError
 @click.argument("model", type=click.Path(path_type=Path))
 @option("--c", "c_file", type=click.Path(path_type=Path), help="Write one C99 file.")
 @option("--web", "page_file", type=click.Path(path_type=Path), help="Write one HTML page.")
+@option(
+    "--hub",
+    type=click.Path(path_type=Path),
+    help="Write a folder with a model card, as Hugging Face has them.",
+)
 @json_option()
-def export(model: Path, *, c_file: Path | None, page_file: Path | None, as_json: bool) -> None:
+def export(
+    model: Path, *, c_file: Path | None, page_file: Path | None, hub: Path | None, as_json: bool
+) -> None:
     """Write the artifact MODEL in another form.
 
     The C file needs nothing but the C standard library: one struct for a row, one function that answers it,
@@ -34,8 +41,8 @@ def export(model: Path, *, c_file: Path | None, page_file: Path | None, as_json:
     from potstill.artifact import load
     from potstill.files import write_whole
 
-    if c_file is None and page_file is None:
-        raise UserError("Nothing was asked for.", hint="Say --c FILE or --web FILE.")
+    if c_file is None and page_file is None and hub is None:
+        raise UserError("Nothing was asked for.", hint="Say --c FILE, --web FILE or --hub FOLDER.")
     for path in (c_file, page_file):
         check_folder(path)
     opened = load(model, verify=True)
@@ -59,5 +66,11 @@ def export(model: Path, *, c_file: Path | None, page_file: Path | None, as_json:
         told["web"] = {"file": str(page_file), "needs": RUNTIME_FILES}
         if not as_json:
             click.echo(f"{page_file}: put {', '.join(RUNTIME_FILES)} of npm's onnxruntime-web beside it.")
+    if hub is not None:
+        from potstill.versions import save_model_folder
+
+        told["hub"] = {"files": [str(each) for each in save_model_folder(model, hub)]}
+        if not as_json:
+            click.echo(f"{hub}: the model with its card as README.md.")
     if as_json:
         emit_json(told)
