@@ -53,6 +53,10 @@ class OneRow:
             mine = self._bound.mine = _Bound(self._session, self._reader)
         return mine.answer(row)
 
+    def feeds(self, row: Mapping[str, Any]) -> Feeds:
+        """The row's ``(1,)`` inputs; raises as the call does."""
+        return self._reader.feeds(row)
+
 
 class _Bound:
     """Buffers of one thread, bound to the inputs and the first output of a session."""

@@ -27,6 +27,7 @@ from potstill.cli.inspect import inspect
 from potstill.cli.parts import parts
 from potstill.cli.predict import predict
 from potstill.cli.report import report
+from potstill.cli.serve import serve
 from potstill.cli.verify import verify
 
 COMMANDS: tuple[click.Command, ...] = (
@@ -34,6 +35,7 @@ COMMANDS: tuple[click.Command, ...] = (
     distill,
     collect,
     predict,
+    serve,
     evaluate,
     compare,
     drift,
