@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+
 import pytest
 from starlette.testclient import TestClient
 
@@ -27,7 +28,7 @@ def test_one_row_and_no_row(client: TestClient, small: potstill.Model, rows: lis
 
 
 def test_whole_numbers_as_labels_stay_numbers(client: TestClient) -> None:
-    row = {name: 1.0 for name in potstill_columns(client, "iris")}
+    row = dict.fromkeys(potstill_columns(client, "iris"), 1.0)
     told = client.post("/v1/models/iris:predict", json={"instances": [row]}).json()["predictions"][0]
     assert told["label"] in (0, 1, 2)
     assert set(told["probabilities"]) == {"0", "1", "2"}

@@ -83,7 +83,7 @@ def test_sighup_reloads_and_sigterm_ends(start: Callable[..., Running], made: Pa
     server = start(tmp_path)
     before = server.get("/v2/models/m")["versions"]
     shutil.copy(made / "iris.onnx", tmp_path / "other.onnx")
-    os.replace(tmp_path / "other.onnx", tmp_path / "m.onnx")
+    (tmp_path / "other.onnx").replace(tmp_path / "m.onnx")
     server.process.send_signal(signal.SIGHUP)
     server.until(lambda: server.get("/v2/models/m")["versions"] != before)
     server.process.send_signal(signal.SIGTERM)
@@ -143,7 +143,7 @@ def test_no_request_is_lost_while_the_model_is_exchanged(
         thread.start()
     for _ in range(5):
         shutil.copy(made / "small.onnx", tmp_path / "next")
-        os.replace(tmp_path / "next", tmp_path / "m.onnx")
+        (tmp_path / "next").replace(tmp_path / "m.onnx")
         server.process.send_signal(signal.SIGHUP)
         time.sleep(0.1)
     stop.set()

@@ -17,18 +17,19 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from potstill.artifact.columns import Feeds, rows_of
-from potstill.errors import PotstillError
+from potstill.errors import PotstillError, UserError
 from potstill.monitoring.metrics import CONTENT_TYPE, ServingMetrics
 from potstill.server import oip
-from potstill.server.errors import RequestError, not_found
-from potstill.server.guard import Guard, refuse
+from potstill.server.errors import RequestError, not_found, refused
+from potstill.server.guard import Guard
 from potstill.server.models import Models, Served
 from potstill.server.openapi import document
 from potstill.server.page import PAGE
-from potstill.server.plain import feeds_of_rows, read_rows, write_rows
+from potstill.server.plain import feeds_of_rows, read_reference, read_rows, write_rows
 from potstill.server.settings import Settings
 from potstill.server.tensors import answer_tensors, rows_of_tensors
 from potstill.types import Floats
+from potstill.versions import Repository, Version
 
 log = logging.getLogger("potstill.server")
 
@@ -93,7 +94,10 @@ class Server:
             Route("/v1/models", self.names),
             Route("/v1/models/{model}", self.card),
             Route("/v1/models/{model}/watch", self.watched),
+            Route("/v1/models/{model}/versions", self.versions),
             Route("/v1/models/{model}:predict", self.predict, methods=["POST"]),
+            Route("/v1/models/{model}:promote", self.promote, methods=["POST"]),
+            Route("/v1/models/{model}:rollback", self.rollback, methods=["POST"]),
         ]
 
     @contextlib.asynccontextmanager
@@ -177,6 +181,45 @@ class Server:
             return served.watch.report()
 
         return await asyncio.to_thread(self._of_model, request, told)
+
+    async def versions(self, request: Request) -> Response:
+        """Versions of a model in a repository, newest first; none of a model that is just a file."""
+
+        def told(served: Served) -> Any:
+            repository = self.models.repository
+            listed = repository.versions(served.name) if repository is not None else []
+            return {"versions": listed[::-1]}
+
+        return await asyncio.to_thread(self._of_model, request, told)
+
+    async def promote(self, request: Request) -> Response:
+        """Make the version that the body names the champion; needs a token."""
+        return await self._switched(request, lambda repository, name, ref: repository.promote(name, ref))
+
+    async def rollback(self, request: Request) -> Response:
+        """Make the champion before this one champion again; needs a token."""
+        return await self._switched(request, lambda repository, name, _: repository.rollback(name))
+
+    async def _switched(
+        self, request: Request, switch: Callable[[Repository, str, str], Version]
+    ) -> Response:
+        if not self.settings.token:
+            return _error(
+                RequestError(403, "Switching versions needs a server that was started with a token.")
+            )
+        repository = self.models.repository
+        if repository is None:
+            return _error(not_found("model repository"))
+        try:
+            name = self._named(request).name
+            ref = read_reference(await request.body())
+            version = await asyncio.to_thread(switch, repository, name, ref)
+            await asyncio.to_thread(self.reload)
+        except UserError as error:
+            return _error(refused(error))
+        except RequestError as error:
+            return _error(error)
+        return _json({"version": version.version})
 
     async def infer(self, request: Request) -> Response:
         """An inference of the Open Inference Protocol."""
@@ -285,6 +328,3 @@ async def _wrong_method(request: Request, error: Exception) -> Response:  # noqa
 
 async def _broken(request: Request, error: Exception) -> Response:  # noqa: ARG001
     return _error(RequestError(500, "The server failed to answer; its log says why."))
-
-
-__all__ = ["Guard", "Server", "make_app", "refuse"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
@@ -14,8 +14,11 @@ from potstill.monitoring import Watch
 from potstill.server.errors import not_found
 from potstill.versions import Repository, is_repository
 
-ALIASES = ("champion",)
-"""What of a model in a repository is answered with when a request names no version."""
+CHAMPION = "champion"
+"""The alias of a repository's models that requests are answered with."""
+
+VERSION_DIGITS = 12
+"""Of the content hash, which is the version of a file outside a repository."""
 
 
 @dataclass(frozen=True)
@@ -110,26 +113,25 @@ class Models:
             self._served = served
             return sorted(changed)
 
-    def _opened(self, name: str, version: str | None, path: Path) -> Served:
-        model = load(path.read_bytes())
+    def _opened(self, name: str, version: str | None, read: Callable[[], bytes]) -> Served:
         before = self._served.get(name)
-        same = before is not None and before.model.card.content_hash == model.card.content_hash
-        if before is not None and same and version in (None, before.version):
+        if before is not None and version == before.version:
             return before
-        watch = Watch(model) if self._watched else None
-        return Served(name, version or model.card.content_hash[:12], model, watch)
+        model = load(read())
+        version = version or model.card.content_hash[:VERSION_DIGITS]
+        if before is not None and version == before.version:
+            return before
+        return Served(name, version, model, Watch(model) if self._watched else None)
 
 
-def _artifacts(source: Path) -> Iterator[tuple[str, tuple[str | None, Path]]]:
-    """Name, version and file of everything there is to serve."""
+def _artifacts(source: Path) -> Iterator[tuple[str, tuple[str | None, Callable[[], bytes]]]]:
+    """Name, version (None where the file must say it) and bytes of everything there is to serve."""
     if is_repository(source):
         repository = Repository(source)
         for name in repository.names():
-            for alias in ALIASES:
-                serving = [each for each in repository.versions(name) if alias in each.aliases]
-                if serving:
-                    yield name, (str(serving[0].version), repository.resolve(name, alias))
+            for each in repository.versions(name):
+                if CHAMPION in each.aliases:
+                    yield name, (str(each.version), repository.resolve(name, CHAMPION).read_bytes)
         return
-    files = sorted(source.glob("*.onnx")) if source.is_dir() else [source]
-    for file in files:
-        yield file.stem, (None, file)
+    for file in sorted(source.glob("*.onnx")) if source.is_dir() else [source]:
+        yield file.stem, (None, file.read_bytes)

@@ -20,6 +20,12 @@ class Rows(msgspec.Struct):
     instances: list[dict[str, Any]]
 
 
+class Reference(msgspec.Struct):
+    """The body of a request that switches versions."""
+
+    version: str | None = None
+
+
 _DECODER = msgspec.json.Decoder(Rows)
 
 
@@ -37,6 +43,20 @@ def read_rows(body: bytes) -> list[dict[str, Any]]:
         raise bad_request(
             f'The request is not {{"instances": [{{column: value, …}}, …]}}: {error}.'
         ) from None
+
+
+def read_reference(body: bytes) -> str:
+    """The version that a request names, by number, alias or hash; empty where it names none.
+
+    Raises
+    ------
+    RequestError
+        It is no such request.
+    """
+    try:
+        return msgspec.json.decode(body or b"{}", type=Reference).version or ""
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise bad_request(f'The request is not {{"version": "…"}}: {error}.') from None
 
 
 def feeds_of_rows(rows: list[dict[str, Any]], model: Model) -> Feeds:

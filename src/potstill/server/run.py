@@ -98,7 +98,7 @@ def serve(settings: Settings, listening: Listening) -> None:
     make_app(settings)  # says what is wrong before there are processes
     os.environ[SETTINGS_KEY] = msgspec.json.encode(settings).decode()
     config = _config("potstill.server.run:worker_app", settings, listening)
-    # A worker that dies is replaced; SIGHUP replaces them one after the other, with the models as they are then.
+    # A worker that dies is replaced; SIGHUP replaces them all in turn, with the models as they are then.
     Multiprocess(config, sockets=[config.bind_socket()]).run()
 
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from potstill.artifact import Model
 from potstill.artifact.columns import Feeds, convert_column
 from potstill.errors import UserError
-from potstill.server.errors import RequestError, bad_request, refused
+from potstill.server.errors import bad_request, refused
 from potstill.types import Column, Floats, Label
 
 DTYPES: Mapping[str, Any] = {
@@ -256,6 +256,3 @@ def _rows(tensor: Tensor) -> int:
 def _inputs(names: Sequence[str]) -> str:
     shown = ", ".join(repr(name) for name in names[:5]) + (" and more" if len(names) > 5 else "")
     return f"Input {shown} is" if len(names) == 1 else f"Inputs {shown} are"
-
-
-__all__ = ["RequestError", "Tensor", "answer_tensors", "rows_of_tensors"]
