@@ -178,6 +178,37 @@ def test_tritonclient_over_http(
     np.testing.assert_allclose(answer.as_numpy("probabilities"), expected, atol=1e-6)
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_tritonclient_over_grpc(
+    start: Callable[..., Running], made: Path, rows: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    client_of = pytest.importorskip("tritonclient.grpc")
+    refused = pytest.importorskip("tritonclient.utils").InferenceServerException
+    port = free_port()
+    (tmp_path / "token").write_text("s3cret\n")
+    server = start(made, "--grpc-port", str(port), "--token-file", str(tmp_path / "token"))
+    assert server.process.poll() is None
+    client = client_of.InferenceServerClient(f"127.0.0.1:{port}")
+    assert client.is_server_live()
+    with pytest.raises(refused, match="token"):
+        client.is_model_ready("small")
+    headers = {"authorization": "Bearer s3cret"}
+    assert client.is_model_ready("small", headers=headers)
+    full = [row for row in rows if None not in row.values()]
+    inputs = []
+    for each in client.get_model_metadata("small", headers=headers).inputs:
+        kind = {"FP32": np.float32, "BOOL": np.bool_, "BYTES": object}[each.datatype]
+        inputs.append(client_of.InferInput(each.name, [len(full)], each.datatype))
+        inputs[-1].set_data_from_numpy(np.array([row[each.name] for row in full], dtype=kind))
+    answer = client.infer("small", inputs, request_id="9", headers=headers)
+    assert answer.get_response().id == "9"
+    model = potstill.load(made / "small.onnx")
+    np.testing.assert_allclose(answer.as_numpy("probabilities"), model.predict_proba(full), atol=1e-6)
+    assert [label.decode() for label in answer.as_numpy("label")] == model.predict(full).tolist()
+    with pytest.raises(refused, match="missing"):
+        client.infer("small", inputs[1:], headers=headers)
+
+
 @pytest.mark.parametrize("flags", [("--certificate", "none.pem"), ("--token-file", "none")])
 def test_wrong_flags_are_said(made: Path, flags: tuple[str, str]) -> None:
     command = [sys.executable, "-m", "potstill.cli", "serve", str(made), *flags]

@@ -25,6 +25,7 @@ ACCESS = "Access"
 @click.argument("source", type=click.Path(path_type=Path))
 @option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 for all.")
 @option("--port", default=8080, show_default=True, type=click.IntRange(0, 65535), help="0 for a free one.")
+@option("--grpc-port", type=click.IntRange(1, 65535), help="Answer gRPC there too, at the same address.")
 @option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Processes; one a core.")
 @option("--no-watch", is_flag=True, help="Do not hold live traffic against the training rows.")
 @option(
@@ -80,6 +81,7 @@ def serve(
     *,
     host: str,
     port: int,
+    grpc_port: int | None,
     workers: int,
     no_watch: bool,
     poll: float,
@@ -100,6 +102,8 @@ def serve(
     /openapi.json says it all. SIGHUP reads SOURCE again, SIGTERM stops after what is in flight.
     """
     try:
+        if grpc_port is not None:
+            import grpc  # noqa: F401
         from potstill.server.run import Listening
         from potstill.server.run import serve as run
     except ImportError as error:
@@ -126,10 +130,14 @@ def serve(
         token=_token(token_file),
         poll_s=poll,
         watch=not no_watch,
+        grpc_address="" if grpc_port is None else f"{host}:{grpc_port}",
+        certificate="" if certificate is None else str(certificate),
+        key="" if key is None else str(key),
+        shares_port=workers > 1,
     )
     scheme = "http" if certificate is None else "https"
     click.echo(f"serving {source} at {scheme}://{host}:{port}", err=True)
-    run(settings, Listening(host=host, port=port, workers=workers, certificate=certificate, key=key))
+    run(settings, Listening(host=host, port=port, workers=workers))
 
 
 def _token(file: Path | None) -> str:

@@ -102,13 +102,20 @@ class Server:
 
     @contextlib.asynccontextmanager
     async def lifespan(self, app: Starlette) -> AsyncIterator[None]:  # noqa: ARG002
-        """While the server runs: look for switched aliases, where the models come from a repository."""
+        """While the server runs: gRPC beside HTTP, and looks at a repository for switched aliases."""
         looking = None
         if self.settings.poll_s > 0 and self.models.repository is not None:
             looking = asyncio.create_task(self._look())
+        calls = None
+        if self.settings.grpc_address:
+            from potstill.server import grpc_service
+
+            calls = await grpc_service.start(self, self.settings)
         yield
         if looking is not None:
             looking.cancel()
+        if calls is not None:
+            await calls.stop(grpc_service.GRACE_S)
 
     def reload(self) -> list[str]:
         """Look at the source again; what cannot be opened leaves everything as it was, and is logged."""

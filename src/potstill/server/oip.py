@@ -26,6 +26,7 @@ from potstill.server.tensors import (
 )
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
+PLATFORM = "onnxruntime_onnx"
 EXTENSIONS = ("binary_tensor_data", "model_repository")
 
 
@@ -90,7 +91,7 @@ def model_metadata(served: Served) -> dict[str, Any]:
     return {
         "name": served.name,
         "versions": [served.version],
-        "platform": "onnxruntime_onnx",
+        "platform": PLATFORM,
         "inputs": input_metadata(served.model),
         "outputs": output_metadata(served.model),
     }

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import signal
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -35,15 +34,11 @@ class Listening(msgspec.Struct, frozen=True):
         The address; port 0 takes a free one.
     workers
         Processes side by side.
-    certificate, key
-        PEM files for TLS; None for plain HTTP.
     """
 
     host: str = "127.0.0.1"
     port: int = 8080
     workers: int = 1
-    certificate: Path | None = None
-    key: Path | None = None
 
 
 class PatientProtocol(HttpToolsProtocol):
@@ -143,8 +138,8 @@ def _config(app: Any, settings: Settings, listening: Listening) -> Config:
         date_header=False,
         log_level="warning",
         timeout_graceful_shutdown=GRACE_S,
-        ssl_certfile=None if listening.certificate is None else str(listening.certificate),
-        ssl_keyfile=None if listening.key is None else str(listening.key),
+        ssl_certfile=settings.certificate or None,
+        ssl_keyfile=settings.key or None,
     )
     config.header_timeout_s = settings.header_timeout_s
     return config

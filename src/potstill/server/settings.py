@@ -28,6 +28,12 @@ class Settings(msgspec.Struct, frozen=True):
         Seconds between looks at a model repository for switched aliases; 0 looks only when told to.
     watch
         Whether live traffic is held against what the artifacts know of their training rows.
+    grpc_address
+        ``host:port`` for gRPC; empty for none.
+    certificate, key
+        PEM files for TLS; empty for plain connections.
+    shares_port
+        Whether several workers listen at the gRPC address.
     """
 
     source: str
@@ -39,3 +45,7 @@ class Settings(msgspec.Struct, frozen=True):
     token: str = ""
     poll_s: float = 1.0
     watch: bool = True
+    grpc_address: str = ""
+    certificate: str = ""
+    key: str = ""
+    shares_port: bool = False
