@@ -71,10 +71,6 @@ class OneRow:
         """The row's ``(1,)`` inputs; raises as the call does."""
         return self._reader.feeds(row)
 
-    def feeds(self, row: Mapping[str, Any]) -> Feeds:
-        """The row's ``(1,)`` inputs; raises as the call does."""
-        return self._reader.feeds(row)
-
 
 @final
 class _Bound:
