@@ -15,7 +15,7 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from potstill.artifact.model import open_session
+from potstill.artifact.session import open_session
 from potstill.graph import OPSETS, GraphBuilder, Opset
 from potstill.modalities.category_codes import fit_category_codes
 from potstill.objectives import DIST, DKD, JSD, KD, LogitMSE, blended
