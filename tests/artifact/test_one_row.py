@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from potstill.artifact import load, one_row
+from potstill.artifact import feeds, load, one_row
 from potstill.artifact.interned import InternedTexts
 from potstill.errors import UserError
 
@@ -33,6 +33,14 @@ def test_a_level_that_is_not_kept_is_answered_the_same(binary, rows, monkeypatch
     model = load(binary)
     asked = [rows[0] | {"job": job} for job in JOBS * 2]
     assert [model.predict_one(row)["probabilities"] for row in asked] == table_says(model, asked)
+
+
+def test_the_inputs_of_one_row_are_those_of_a_table(model, rows):
+    for row in (rows[0] | {"job": job} for job in JOBS):
+        one, table = model.row_feeds(row), feeds([row], model.schema)
+        assert {name: (values.dtype, values.tolist()) for name, values in one.items()} == {
+            name: (values.dtype, values.tolist()) for name, values in table.items()
+        }
 
 
 def test_a_refused_row_leaves_nothing_for_the_next(model, rows):

@@ -217,6 +217,16 @@ class Model:
         except UnicodeEncodeError as error:
             raise _not_utf8(error) from None
 
+    def row_feeds(self, row: Mapping[str, Any]) -> Feeds:
+        """One row as `outputs` takes it; what `feeds` makes of a list with one dict, faster.
+
+        Raises
+        ------
+        UserError
+            When the row lacks a column or a value is of a wrong type.
+        """
+        return self._ask.feeds(row)
+
     def verify(self) -> Verification:
         """Replay the probe rows the artifact carries, raw values and all.
 

@@ -67,6 +67,10 @@ class OneRow:
             answer = self._mine.answer = _Bound(self._session, self._reader, self._interned).answer
         return answer(row)  # type: ignore[no-any-return]
 
+    def feeds(self, row: Mapping[str, Any]) -> Feeds:
+        """The row's ``(1,)`` inputs; raises as the call does."""
+        return self._reader.feeds(row)
+
 
 @final
 class _Bound:
@@ -157,6 +161,14 @@ class RowReader:
         if dates:
             place.dates[:] = dates
         return texts
+
+    def feeds(self, row: Mapping[str, Any]) -> Feeds:
+        """The row in fresh arrays; raises as `read` does."""
+        place = self.place()
+        texts = self.read(row, place)
+        if texts:
+            place.texts[:] = texts
+        return place.feeds
 
     def _error(self, row: Any) -> UserError:
         if not isinstance(row, Mapping):

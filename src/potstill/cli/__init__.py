@@ -29,6 +29,7 @@ from potstill.cli.parts import parts
 from potstill.cli.predict import predict
 from potstill.cli.push import push
 from potstill.cli.report import report
+from potstill.cli.serve import serve
 from potstill.cli.verify import verify
 from potstill.cli.versions import ls, promote, rollback
 
@@ -37,6 +38,7 @@ COMMANDS: tuple[click.Command, ...] = (
     distill,
     collect,
     predict,
+    serve,
     evaluate,
     compare,
     drift,
