@@ -2,10 +2,10 @@
 
     python benchmarks/serving/rest.py MODEL.onnx [--fastapi PYTHON] [--mlserver PYTHON]
 
-One client asks each server in turn, so what else the machine does falls on all of them; then 16 clients ask one
-server after the other, several rounds. Every answer is held against the first one to the same row. FastAPI and
-MLServer have environments of their own, with numpy, onnxruntime, msgspec, uvloop and httptools beside them: name
-their interpreters.
+One client asks each server in turn, so what else the machine does falls on all of them; then 16 clients ask
+one server after the other, several rounds. Every answer is held against the first one to the same row. FastAPI
+and MLServer have environments of their own, with numpy, onnxruntime, msgspec, uvloop and httptools beside
+them: name their interpreters.
 """
 
 from __future__ import annotations
@@ -78,7 +78,10 @@ def start_all(asked: argparse.Namespace, stack: contextlib.ExitStack) -> dict[st
         stack.enter_context(running([python, str(HERE / "rest_peers.py"), kind, path, str(port)]))
         return Questions(port, path_asked, plain)
 
-    servers = {BARE: peer(sys.executable, "bare", "/"), "the same, by hand": peer(sys.executable, "by-hand", "/")}
+    servers = {
+        BARE: peer(sys.executable, "bare", "/"),
+        "the same, by hand": peer(sys.executable, "by-hand", "/"),
+    }
     port = free_port()
     stack.enter_context(running([sys.executable, "-m", "potstill.cli", "serve", path, "--port", str(port)]))
     servers[OURS] = Questions(port, f"/v1/models/{name}:predict", plain)
@@ -116,7 +119,6 @@ def measure(servers: dict[str, Questions], asked: argparse.Namespace) -> list[Fi
     rates: dict[str, list[float]] = {name: [] for name in servers}
     for _ in range(asked.rounds):
         for name, questions in servers.items():
-            print(name, file=sys.stderr)
             rates[name].append(many_at_once(questions, n_clients=16, seconds=asked.seconds))
     return [
         Figures(

@@ -1,4 +1,4 @@
-"""Load for HTTP servers: one client that is timed, or many at once that are counted. Plain sockets, no library."""
+"""Load for HTTP servers: one client that is timed, or many at once that are counted; plain sockets."""
 
 from __future__ import annotations
 
@@ -111,7 +111,9 @@ async def _many(questions: Questions, *, n_clients: int, seconds: float) -> floa
     stop = loop.time() + seconds
     begin = time.perf_counter()
     connected = [
-        await loop.create_connection(lambda start=at: _Client(questions, start, stop), "127.0.0.1", questions.port)
+        await loop.create_connection(
+            lambda start=at: _Client(questions, start, stop), "127.0.0.1", questions.port
+        )
         for at in range(n_clients)
     ]
     counts = await asyncio.gather(*(client.done for _, client in connected))
