@@ -2,8 +2,8 @@
 
     python benchmarks/serving/rest.py MODEL.onnx [--fastapi PYTHON] [--mlserver PYTHON]
 
-One client asks each server in turn, so what else the machine does falls on all of them; then 16 clients ask
-one server after the other, several rounds. Every answer is held against the first one to the same row. FastAPI
+One client asks each server in turn, so what else the machine does falls on all of them; then 16 clients
+ask one server after the other, several rounds. Every answer is held against the first to the same row. FastAPI
 and MLServer have environments of their own, with numpy, onnxruntime, msgspec, uvloop and httptools beside
 them: name their interpreters.
 """

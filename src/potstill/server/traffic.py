@@ -1,4 +1,4 @@
-"""The requests that come by the thousand, answered without the request and response objects of a framework."""
+"""The requests that come by the thousand, answered without a framework's request and response objects."""
 
 from __future__ import annotations
 
