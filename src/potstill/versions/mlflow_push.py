@@ -136,7 +136,7 @@ def _speaking_to(uri: str) -> Iterator[MlflowClient]:
     before = mlflow.get_tracking_uri()
     try:
         with redirect_stdout(sys.stderr):
-            # the registry follows, unless MLFLOW_REGISTRY_URI says otherwise; once set it would follow no more
+            # the registry follows, unless MLFLOW_REGISTRY_URI says otherwise; once set it would not
             mlflow.set_tracking_uri(uri)
             yield mlflow.MlflowClient()
     except (PotstillError, OSError):
