@@ -83,7 +83,7 @@ class Forest:
         rank = np.where(self.is_leaf, np.cumsum(self.is_leaf), np.cumsum(~self.is_leaf)) - 1
         start = first[self.tree[split]]
         left, right = start + self.left[split], start + self.right[split]
-        turn = _turn(*(first + child[first] for child in (self.left, self.right)), rank, self.is_leaf)
+        turn = _turn(first + self.left[first], first + self.right[first], rank, self.is_leaf)
         leaf = np.roll(leaf, turn)
         rank[leaf] = np.arange(len(leaf))
         sums = graph.node(
@@ -131,8 +131,9 @@ class Forest:
 
 
 def _turn(left: Ints, right: Ints, rank: Ints, is_leaf: Bools) -> int:
-    """By how much the leaves' numbers turn, so that no root's children, a split and a leaf, have the same one.
+    """By how much the leaves' numbers turn, so that no root has a split and a leaf of the same one.
 
+    ``left`` and ``right`` are the roots' children, ``rank`` the number of each node among splits or leaves.
     ONNX Runtime 1.21 to 1.23 and some after them take such a root for a leaf (microsoft/onnxruntime issue
     24679).
     """
