@@ -45,6 +45,12 @@ def test_the_image_starts_the_server_where_it_says() -> None:
     assert instructions("EXPOSE") == [str(serve["port"])]
 
 
+def test_nothing_is_reported_from_inside_the_image() -> None:
+    assert "ORT_DISABLE_TELEMETRY=1" in instructions("ENV")[0].split()
+    assert MANIFESTS["network"]["spec"]["policyTypes"] == ["Ingress", "Egress"]
+    assert MANIFESTS["network"]["spec"]["egress"] == []
+
+
 def test_the_image_asks_for_its_health_as_a_probe_does() -> None:
     _, command = instructions("HEALTHCHECK")[0].split("CMD ")
     program, flag, code = json.loads(command)
