@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pandas as pd
 import pytest
 from hypothesis import given
@@ -30,7 +31,6 @@ from potstill.objectives import KD, MSE
 from potstill.students import GBDT, MLP, Additive, TabM
 from potstill.types import Examples, Floats
 
-GOLDEN = Path(__file__).parents[1] / "artifact" / "golden" / "small_v1.onnx"
 STRICT = ("-std=c99", "-Wall", "-Wextra", "-pedantic", "-Werror", "-O1")
 C_TYPES = {
     "numeric": ctypes.c_float,
@@ -43,7 +43,9 @@ STUDENTS = {
     "additive": Additive(),
     "mlp": MLP(hidden=(16, 8)),
     "tabm": TabM(hidden=(16,), heads=3, kept=2),
-    "mlp float16": MLP(hidden=(32,), weights="float16"),
+    "mlp float16": MLP(hidden=(32, 16), weights="float16"),
+    "mlp int8": MLP(hidden=(32, 16), weights="int8"),
+    "tabm int8": TabM(hidden=(32, 16), heads=8, kept=4, weights="int8"),
 }
 needs_gcc = pytest.mark.skipif(shutil.which("gcc") is None, reason="no gcc")
 
@@ -156,6 +158,32 @@ def test_trees_in_the_older_operator_set(tmp_path: Path) -> None:
     check(*artifact(GBDT(leaves=7), "multiclass", opset=17), tmp_path)
 
 
+def test_weights_stay_as_narrow_as_the_artifact_has_them() -> None:
+    flash = {}
+    for storage in ("float32", "float16", "int8"):
+        data, _ = artifact(MLP(hidden=(64, 32), weights=storage), "multiclass")
+        source, footprint = write_c(data, load(data).card, name="model")
+        flash[storage] = footprint.flash_bytes
+        assert ("const int8_t c" in source) == (storage == "int8")
+    n_hidden = 64 * 32
+    assert flash["float32"] - flash["float16"] > 2 * n_hidden
+    assert flash["float16"] - flash["int8"] > n_hidden / 2
+
+
+def test_trees_with_several_outputs_a_tree_are_refused() -> None:
+    data, _ = artifact(GBDT(leaves=7), "multiclass")
+    changed = onnx.load_from_string(data)
+    trees = next(node for node in changed.graph.node if node.op_type == "TreeEnsemble")
+    targets = next(each for each in trees.attribute if each.name == "leaf_targetids")
+    targets.ints[0] = (targets.ints[0] + 1) % 3
+    with pytest.raises(UserError) as error:
+        write_c(changed.SerializeToString(), load(data).card, name="model")
+    assert error.value.message == (
+        "The artifact has trees of a kind that is not written in C: other splits than <=, or several outputs "
+        "a tree."
+    )
+
+
 @needs_gcc
 def test_the_footprint_is_what_the_compiler_says(tmp_path: Path) -> None:
     data, _ = artifact(MLP(hidden=(64, 32)), "multiclass")
@@ -191,9 +219,9 @@ def model(encoder: Any, make_student: Any, card: Any) -> Any:
 
 def test_identifiers() -> None:
     taken: set[str] = set()
-    names = ["Mean radius (cm)", "mean_radius_cm", "int", "2nd", "年齢", "_x", ""]
+    names = ["Mean radius (cm)", "mean_radius_cm", "int", "bool", "2nd", "年齢", "_x", ""]
     assert [identifier(name, taken) for name in names] == [
-        *("mean_radius_cm", "mean_radius_cm_", "int_", "x2nd", "column", "x", "column_")
+        *("mean_radius_cm", "mean_radius_cm_", "int_", "bool_", "x2nd", "column", "x", "column_")
     ]
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import signal
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -173,6 +176,71 @@ def test_a_full_disk_changes_nothing(repository, make, monkeypatch) -> None:
     assert state(repository) == before
     monkeypatch.undo()
     assert repository.push(second).version == 2
+
+
+def test_a_disk_too_full_for_a_folder_is_said_in_a_sentence(repository, make, monkeypatch) -> None:
+    repository.push(make(log_loss=0.1))
+    before, second = state(repository), make(log_loss=0.2)
+
+    def full(self: Path, *_: object, **__: object) -> None:
+        if not self.is_dir():
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "mkdir", full)
+    with pytest.raises(UserError, match="cannot be made: No space left on device"):
+        repository.push(second)
+    assert state(repository) == before
+
+
+KILLED_AT = """
+import os, signal, sys
+from potstill.versions import Repository
+
+call, left, real = sys.argv[3], int(sys.argv[4]), getattr(os, sys.argv[3])
+
+def dying(*arguments, **options):
+    global left
+    left -= 1
+    if left == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return real(*arguments, **options)
+
+setattr(os, call, dying)
+Repository(sys.argv[1]).push(sys.argv[2], "income", alias="champion")
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs SIGKILL")
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+@pytest.mark.parametrize(
+    ("first", "number"), [(True, 1), (True, 2), (True, 3), (False, 1), (False, 2)], ids=str
+)
+def test_killed_halfway_the_old_state_stands(repository, make, call, first, number) -> None:
+    """Before each time a file is put to the disk or renamed: what was there still answers; again works."""
+    kept = None if first else repository.push(make(log_loss=0.1))
+    path = make(log_loss=0.2)
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED_AT, repository.folder, path, call, str(number)], check=False, timeout=60
+    )
+    assert done.returncode == -signal.SIGKILL
+    again = Repository(repository.folder)
+    if kept is None:
+        assert again.names() == []
+    else:
+        assert again.versions("income") == [kept]
+        assert again.resolve("income").read_bytes() == make("kept", log_loss=0.1).read_bytes()
+    assert again.push(path, alias="champion").version == (1 if first else 2)
+    assert again.resolve("income").read_bytes() == path.read_bytes()
+
+
+def test_a_history_that_begins_with_a_rollback_is_read(repository, make) -> None:
+    repository.push(make())
+    manifest = repository.folder / "models" / "income.json"
+    content = msgspec.json.decode(manifest.read_bytes())
+    content["history"].insert(0, {"at": "", "action": "rollback", "version": 1, "alias": "champion"})
+    manifest.write_bytes(msgspec.json.encode(content))
+    with pytest.raises(UserError, match="nothing was champion before it"):
+        repository.rollback("income")
 
 
 def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path, make) -> None:

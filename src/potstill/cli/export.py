@@ -32,8 +32,8 @@ def export(
     """Write the artifact MODEL in another form.
 
     The C file needs nothing but the C standard library: one struct for a row, one function that answers it,
-    raw values in (text for categories), calibrated probabilities out. Weights that the artifact stores in
-    fewer bytes are float there.
+    raw values in (text for categories), calibrated probabilities out. Weights take as few bytes there as in
+    the artifact.
 
     The page has the model inside and a form made of its columns; it runs the model in the browser with three
     files of onnxruntime-web (npm) that have to lie beside it, on any web server.

@@ -119,7 +119,7 @@ class Manifest(msgspec.Struct, frozen=True):
         for event in self.history:
             if event.alias == alias and event.action == "promote":
                 trail.append(event.version)
-            elif event.alias == alias:
+            elif event.alias == alias and trail:  # a file that people edit may begin with a rollback
                 trail.pop()
         return trail
 

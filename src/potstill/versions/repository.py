@@ -55,7 +55,7 @@ class Repository:
 
     def __init__(self, folder: str | PathLike[str]) -> None:
         self.folder = Path(folder)
-        if self.folder.is_dir() and not is_repository(self.folder) and any(self.folder.iterdir()):
+        if self.folder.is_dir() and not is_repository(self.folder) and _holds_files(self.folder):
             raise UserError(
                 f"The folder {self.folder} holds files, and they are no model repository.",
                 hint="Name a new folder, or an empty one.",
@@ -211,23 +211,19 @@ class Repository:
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        try:
-            for folder in (self.folder / _MODELS, self.folder / _OBJECTS):
-                folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(
-                f"The model repository {self.folder} cannot be made: {error.strerror}.",
-                hint="Name a folder of your own.",
-            ) from None
+        _make(self.folder, parents=True)
+        # first of all, or a push that is killed here would leave a folder that is taken for something else
         if not is_repository(self.folder):
             write_whole(b'{"format_version": 1}\n', self.folder / MARKER)
+        for folder in (self.folder / _MODELS, self.folder / _OBJECTS):
+            _make(folder)
         with locked(self.folder, on_wait=lambda _: None):
             yield
 
     def _keep(self, data: bytes, digest: str) -> None:
         target = self._object(digest)
         if not (target.is_file() and _sha256(target) == digest):
-            target.parent.mkdir(exist_ok=True)
+            _make(target.parent)
             write_whole(data, target)
 
     def _object(self, digest: str) -> Path:
@@ -259,6 +255,21 @@ class Repository:
 
     def _write(self, name: str, manifest: Manifest) -> None:
         write_whole(encode(manifest), self.folder / _MODELS / f"{name}.json")
+
+
+def _make(folder: Path, *, parents: bool = False) -> None:
+    try:
+        folder.mkdir(parents=parents, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"The folder {folder} cannot be made: {error.strerror}.",
+            hint="Free some space, or name a folder of your own.",
+        ) from None
+
+
+def _holds_files(folder: Path) -> bool:
+    """Whether anything is there but what a killed first push may have left: a marker half written."""
+    return any(not path.name.startswith(f".{MARKER}.") for path in folder.iterdir())
 
 
 def _sha256(path: Path) -> str:

@@ -11,12 +11,23 @@ from numpy.typing import NDArray
 
 INDENT = "    "
 C_TYPES = {"f4": "float", "f8": "double", "i8": "int32_t", "i4": "int32_t", "b1": "uint8_t"}
+C_TYPES |= {"i1": "int8_t", "u2": "uint16_t"}
 _PER_LINE = 8
 
 
 def c_type(values: NDArray[Any]) -> str:
     """The C type that holds an array's numbers; whole numbers are ids, which fit in 32 bits."""
     return C_TYPES[values.dtype.str[1:]]
+
+
+def halves(values: NDArray[Any]) -> NDArray[np.uint16] | None:
+    """Bits of the same numbers as float16; None where they are not all finite and the same there."""
+    if values.dtype != np.float32:
+        return None
+    with np.errstate(over="ignore"):
+        short = values.astype(np.float16)
+    same = np.isfinite(short).all() and (short.astype(np.float32) == values).all()
+    return short.view(np.uint16) if same else None
 
 
 def literal(value: Any, kind: str) -> str:

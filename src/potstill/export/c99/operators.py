@@ -28,6 +28,12 @@ class Code(Protocol):
     def use(self, name: str) -> str:
         """The C name of an array."""
 
+    def at(self, name: str, place: str) -> str:
+        """The C expression of one element of an array."""
+
+    def whole(self, name: str) -> tuple[str, str] | None:
+        """The C names of an int8 weight's numbers and of its columns' scales; None for other values."""
+
     def text(self, name: str) -> str:
         """The C expression of a text column."""
 
@@ -52,7 +58,7 @@ def _elementwise(expression: str) -> Callable[[Code, onnx.NodeProto], None]:
         steps = [strides(out), *(broadcast(code.shape(name), out) for name in operands)]
         statement = expression
         for place, (letter, name) in enumerate(zip("abc", operands, strict=False), start=1):
-            statement = statement.replace(f"<{letter}>", f"{code.use(name)}[{{{place}}}]")
+            statement = statement.replace(f"<{letter}>", code.at(name, f"{{{place}}}"))
         code.say(*loop(out, steps, f"{code.use(node.output[0])}[{{0}}] = {statement};"))
 
     return write
@@ -82,7 +88,7 @@ def _transpose(code: Code, node: onnx.NodeProto) -> None:
         code.same(node.output[0], node.input[0])
         return
     steps = [strides(out), [strides(shape)[axis] for axis in order]]
-    statement = f"{code.use(node.output[0])}[{{0}}] = {code.use(node.input[0])}[{{1}}];"
+    statement = f"{code.use(node.output[0])}[{{0}}] = {code.at(node.input[0], '{1}')};"
     code.say(*loop(out, steps, statement))
 
 
@@ -93,7 +99,7 @@ def _concat(code: Code, node: onnx.NodeProto) -> None:
     for name in node.input:
         shape = code.shape(name)
         offset = start * strides(out)[axis]
-        statement = f"{code.use(node.output[0])}[{offset} + {{0}}] = {code.use(name)}[{{1}}];"
+        statement = f"{code.use(node.output[0])}[{offset} + {{0}}] = {code.at(name, '{1}')};"
         code.say(*loop(shape, [strides(out), strides(shape)], statement))
         start += shape[axis]
 
@@ -109,33 +115,47 @@ def _gather(code: Code, node: onnx.NodeProto) -> None:
         if code.is_constant(index)
         else code.use(index)
     )
-    statement = f"{code.use(node.output[0])}[{{0}}] = {code.use(data)}[{{1}} + {inner} * {picked}[{{2}}]];"
-    steps = [[n_picked * inner, inner, 1], [shape[axis] * inner, 0, 1], [0, 1, 0]]
-    code.say(*loop([outer, n_picked, inner], steps, statement))
+    place = f"{{1}} + {inner} * {picked}[{{2}}]"
+    steps = [[n_picked * inner, inner, 1], [shape[axis] * inner, 0, 1], [0, 1, 0], [0, 0, 1]]
+    whole = code.whole(data) if len(shape) == 2 and axis == 0 else None
+    value = f"{whole[0]}[{place}] * {whole[1]}[{{3}}]" if whole else code.at(data, place)
+    code.say(*loop([outer, n_picked, inner], steps, f"{code.use(node.output[0])}[{{0}}] = {value};"))
 
 
-def _product(code: Code, a: str, b: str, node: onnx.NodeProto, *, start: str, b_steps: list[int]) -> None:
-    """Matrix products; ``b_steps`` are the strides of ``b`` along its last two axes."""
+def _product(
+    code: Code, a: str, b: str, node: onnx.NodeProto, *, b_steps: list[int], bias: str | None = None
+) -> None:
+    """Matrix products; ``b_steps`` are the strides of ``b`` along its last two axes.
+
+    The columns of an int8 weight are scaled once each, after their sum.
+    """
     out, width = code.shape(node.output[0]), code.shape(a)[-1]
-    batch = out[:-2]
-    a_steps = [*broadcast(code.shape(a)[:-2], batch), 0, 0]
-    a_steps = [step * math.prod(code.shape(a)[-2:]) for step in a_steps]
-    a_steps[-2] = width
-    of_b = [step * math.prod(code.shape(b)[-2:]) for step in broadcast(code.shape(b)[:-2], batch)]
-    result = code.use(node.output[0])
+    batch, column = out[:-2], [0] * (len(out) - 1) + [1]
+    a_steps = [step * math.prod(code.shape(a)[-2:]) for step in broadcast(code.shape(a)[:-2], batch)]
+    repeated = broadcast(code.shape(b)[:-2], batch)
+    of_b = [step * math.prod(code.shape(b)[-2:]) for step in repeated]
+    steps = [strides(out), [*a_steps, width, 0], [*of_b, 0, b_steps[1]]]
+    place = f"{{2}} + {b_steps[0]} * k"
+    whole = code.whole(b) if b_steps[1] == 1 else None
+    value, result = f"{whole[0]}[{place}]" if whole else code.at(b, place), "sum"
+    if whole:
+        steps.append([*(step * out[-1] for step in repeated), 0, 1])
+        result += f" * {whole[1]}[{{3}}]"
+    if bias is not None:
+        result += " + " + code.at(bias, f"{{{len(steps)}}}" if math.prod(code.shape(bias)) > 1 else "0")
+        steps.append(column)
     body = (
-        f"{{{{ float sum = {start}; for (int k = 0; k < {width}; k++) "
-        f"sum += {code.use(a)}[{{1}} + k] * {code.use(b)}[{{2}} + {b_steps[0]} * k]; "
-        f"{result}[{{0}}] = sum; }}}}"
+        f"{{{{ float sum = 0.0f; for (int k = 0; k < {width}; k++) "
+        f"sum += {code.at(a, '{1} + k')} * {value}; {code.use(node.output[0])}[{{0}}] = {result}; }}}}"
     )
-    code.say(*loop(out, [strides(out), a_steps, [*of_b, 0, b_steps[1]], [0] * (len(out) - 1) + [1]], body))
+    code.say(*loop(out, steps, body))
 
 
 def _matmul(code: Code, node: onnx.NodeProto) -> None:
     a, b = node.input
     if min(len(code.shape(a)), len(code.shape(b))) < 2:
         raise _unknown("MatMul of vectors")
-    _product(code, a, b, node, start="0.0f", b_steps=[code.shape(b)[-1], 1])
+    _product(code, a, b, node, b_steps=[code.shape(b)[-1], 1])
 
 
 def _gemm(code: Code, node: onnx.NodeProto) -> None:
@@ -145,11 +165,7 @@ def _gemm(code: Code, node: onnx.NodeProto) -> None:
     a, b, *c = node.input
     columns = code.shape(b)[1]
     steps = [1, columns] if found.get("transB") else [columns, 1]
-    start = "0.0f"
-    if c:
-        place = "{3}" if math.prod(code.shape(c[0])) > 1 else "0"
-        start = f"{code.use(c[0])}[{place}]"
-    _product(code, a, b, node, start=start, b_steps=steps)
+    _product(code, a, b, node, b_steps=steps, bias=c[0] if c else None)
 
 
 def _softmax(code: Code, node: onnx.NodeProto) -> None:
@@ -174,7 +190,7 @@ def _reduce_sum(code: Code, node: onnx.NodeProto) -> None:
     result = code.use(node.output[0])
     code.say(*loop(out, [strides(out)], f"{result}[{{0}}] = 0;"))
     steps = [strides(shape), broadcast(kept, shape)]
-    code.say(*loop(shape, steps, f"{result}[{{1}}] += {code.use(node.input[0])}[{{0}}];"))
+    code.say(*loop(shape, steps, f"{result}[{{1}}] += {code.at(node.input[0], '{0}')};"))
 
 
 def _label_encoder(code: Code, node: onnx.NodeProto) -> None:
@@ -195,7 +211,7 @@ def _trees(code: Code, node: onnx.NodeProto) -> None:
     out = code.use(node.output[0])
     if math.prod(code.shape(node.output[0])) != len(trees.base):
         raise _unknown("trees of another shape")
-    few = max(len(trees.feature), len(trees.target)) < 2**15
+    few = max(len(trees.feature), len(trees.weight)) < 2**15
     child = "int16_t" if few else "int32_t"
     both = trees.feature * 2 + trees.tracks  # the lowest bit: missing goes the yes way
     roots, yes, no = (code.constant(each, child) for each in (trees.roots, trees.yes, trees.no))
@@ -211,7 +227,7 @@ def _trees(code: Code, node: onnx.NodeProto) -> None:
         f"{INDENT * 2}const float x = {code.use(node.input[0])}[{feature}[at] >> 1];",
         f"{INDENT * 2}at = (x <= {threshold}[at] || (x != x && ({feature}[at] & 1))) ? {yes}[at] : {no}[at];",
         f"{INDENT}}}",
-        f"{INDENT}{out}[{target}[-1 - at]] += {weight}[-1 - at];",
+        f"{INDENT}{out}[{target}[t]] += {weight}[-1 - at];",
         "}",
     )
 

@@ -12,12 +12,15 @@ from numpy.typing import NDArray
 
 from potstill.artifact import Card
 from potstill.errors import UserError
-from potstill.export.c99.loops import INDENT, c_type, comment, quoted, table
+from potstill.export.c99.loops import INDENT, c_type, comment, halves, quoted, table
 from potstill.export.c99.operators import OPERATORS
 from potstill.export.c99.trace import Trace, trace
 from potstill.types import Schema
 
-_BYTES = {"float": 4, "double": 8, "int32_t": 4, "int16_t": 2, "uint16_t": 2, "uint8_t": 1}
+_BYTES = {"float": 4, "double": 8, "int32_t": 4, "int16_t": 2, "uint16_t": 2, "uint8_t": 1, "int8_t": 1}
+_FEW = 256
+"""Numbers below which a table is kept as float: to read a float16 takes a few instructions."""
+
 _KINDS = {"numeric": "float", "boolean": "float", "categorical": "const char *", "date": "double"}
 _MEANING = {
     "numeric": "NAN is missing",
@@ -43,6 +46,8 @@ _KEYWORDS = frozenset(
     | {"float", "for", "goto", "if", "inline", "int", "long", "register", "restrict", "return", "short"}
     | {"signed", "sizeof", "static", "struct", "switch", "typedef", "union", "unsigned", "void", "volatile"}
     | {"while", "asm", "typeof", "nan", "infinity"}
+    | {"bool", "true", "false", "nullptr", "constexpr", "alignas", "alignof", "static_assert", "thread_local"}
+    | {"unix", "linux"}  # macros of gcc unless it is told -std=c99
 )
 _LEVEL_ID = """\
 static int32_t level_id(const char *text, const char *const *keys, const int32_t *ids, int n, int32_t unseen)
@@ -55,6 +60,15 @@ static int32_t level_id(const char *text, const char *const *keys, const int32_t
         if (order < 0) high = middle - 1; else low = middle + 1;
     }
     return unseen;
+}
+"""
+_HALF = """\
+static float half(uint16_t bits)
+{
+    const uint32_t wide = (uint32_t)(bits & 0x8000u) << 16 | (uint32_t)(bits & 0x7fffu) << 13;
+    float value;
+    memcpy(&value, &wide, sizeof value);
+    return value * 0x1p112f;
 }
 """
 
@@ -108,6 +122,7 @@ def write_c(data: bytes, card: Card, *, name: str) -> tuple[str, Footprint]:
     parts = [
         _head(card, prefix, writer.fields),
         *([_LEVEL_ID] if writer.has_texts else []),
+        *([_HALF] if writer.has_halves else []),
         *writer.tables,
         _function(prefix, writer.lines, arenas),
     ]
@@ -133,11 +148,14 @@ class _Writer:
         self.lines: list[str] = []
         self.flash_bytes = 0
         self.has_texts = False
+        self.has_halves = False
         taken: set[str] = set()
         self.fields = {column.name: identifier(column.name, taken) for column in schema.columns}
         self._trace = traced
         self._owner: dict[str, str] = {}
         self._constants: dict[str, str] = {}
+        self._wholes: dict[str, tuple[str, str]] = {}
+        self._halves: set[str] = set()
         self._last = {name: at for at, node in enumerate(traced.nodes) for name in node.input}
         self._last[traced.output] = len(traced.nodes)
         self._at = -1
@@ -166,6 +184,10 @@ class _Writer:
         if name in self._trace.constants:
             if name not in self._constants:
                 values = self.array(name)
+                short = halves(values) if values.size >= _FEW else None
+                if short is not None:
+                    values = short
+                    self._halves.add(name)
                 self._constants[name] = self.constant(values, c_type(values))
             return self._constants[name]
         if name not in self._places:
@@ -173,6 +195,21 @@ class _Writer:
             if name in self.fields:
                 self.say(f"{self._places[name]}[0] = row->{self.fields[name]};")
         return self._places[name]
+
+    def at(self, name: str, place: str) -> str:
+        element = f"{self.use(name)}[{place}]"
+        if self._root(name) not in self._halves:
+            return element
+        self.has_halves = True
+        return f"half({element})"
+
+    def whole(self, name: str) -> tuple[str, str] | None:
+        if name not in self._trace.whole:
+            return None
+        if name not in self._wholes:
+            numbers, scales = self._trace.whole[name]
+            self._wholes[name] = (self.constant(numbers, "int8_t"), self.constant(scales, "float"))
+        return self._wholes[name]
 
     def text(self, name: str) -> str:
         return f"row->{self.fields[self._root(name)]}"

@@ -26,6 +26,8 @@ class Trace:
         Every value's array for a row with nothing in it: its shape and type, and for constants its content.
     constants
         Names of the values that are the same for every row.
+    whole
+        Weights that the artifact stores as int8: its int8 numbers and their ``(…, 1, columns)`` scales.
     output
         Name of the first output.
     """
@@ -33,6 +35,7 @@ class Trace:
     nodes: tuple[onnx.NodeProto, ...]
     values: dict[str, NDArray[Any]]
     constants: frozenset[str]
+    whole: dict[str, tuple[NDArray[np.int8], NDArray[np.float32]]]
     output: str
 
 
@@ -58,7 +61,32 @@ def trace(data: bytes, schema: Schema) -> Trace:
         if all(name in same for name in node.input if name):
             same.update(node.output)
     kept = tuple(node for node in nodes if not set(node.output) <= same)
-    return Trace(kept, {name: np.asarray(value) for name, value in values.items()}, frozenset(same), output)
+    return Trace(
+        nodes=kept,
+        values={name: np.asarray(value) for name, value in values.items()},
+        constants=frozenset(same),
+        whole=_whole(nodes, constants),
+        output=output,
+    )
+
+
+def _whole(
+    nodes: list[onnx.NodeProto], constants: dict[str, NDArray[Any]]
+) -> dict[str, tuple[NDArray[np.int8], NDArray[np.float32]]]:
+    """What ``Mul(Cast(int8 constant), scales)`` gives, where each column has one scale."""
+    cast = {
+        node.output[0]: constants[node.input[0]]
+        for node in nodes
+        if node.op_type == "Cast" and node.input[0] in constants
+    }
+    found = {}
+    for node in nodes:
+        if node.op_type != "Mul" or node.input[0] not in cast or node.input[1] not in constants:
+            continue
+        numbers, scales = cast[node.input[0]], constants[node.input[1]]
+        if numbers.dtype == np.int8 and scales.shape == (*numbers.shape[:-2], 1, numbers.shape[-1]):
+            found[node.output[0]] = (numbers, scales)
+    return found
 
 
 def _leading_to(output: str, nodes: list[onnx.NodeProto]) -> list[onnx.NodeProto]:

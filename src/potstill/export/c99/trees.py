@@ -25,8 +25,10 @@ class Trees:
         ``(N,)`` of each split: what is compared, with what, and whether a missing value goes the yes way.
     yes, no
         ``(N,)`` children: a split from 0 on, or ``-1 - leaf``.
-    target, weight
-        ``(L,)`` of each leaf: what it adds to which output.
+    target
+        ``(T,)`` the output that each tree adds to.
+    weight
+        ``(L,)`` what each leaf adds.
     base
         ``(n_targets,)``.
     """
@@ -48,7 +50,7 @@ def read_trees(node: onnx.NodeProto) -> Trees:
     Raises
     ------
     UserError
-        When it has other comparisons, several outputs a leaf, or another sum than the plain one.
+        When it has other comparisons, several outputs a tree, or another sum than the plain one.
     """
     found: dict[str, Any] = {each.name: helper.get_attribute_value(each) for each in node.attribute}
     return _compact(found) if node.op_type == "TreeEnsemble" else _spread(found)
@@ -64,14 +66,15 @@ def _compact(found: dict[str, Any]) -> Trees:
         index = np.array(found[f"nodes_{which}nodeids"], dtype=np.int64)
         return np.where(np.array(found[f"nodes_{which}leafs"], dtype=bool), -1 - index, index)
 
+    roots, yes, no = np.array(found["tree_roots"], dtype=np.int64), children("true"), children("false")
     return Trees(
-        roots=np.array(found["tree_roots"], dtype=np.int64),
+        roots=roots,
         feature=np.array(found["nodes_featureids"], dtype=np.int64),
         threshold=numpy_helper.to_array(found["nodes_splits"]),
         tracks=np.array(found.get("nodes_missing_value_tracks_true", [0] * n), dtype=np.int64),
-        yes=children("true"),
-        no=children("false"),
-        target=np.array(found["leaf_targetids"], dtype=np.int64),
+        yes=yes,
+        no=no,
+        target=_of_trees(np.array(found["leaf_targetids"], dtype=np.int64), roots, yes, no),
         weight=numpy_helper.to_array(found["leaf_weights"]),
         base=np.zeros(found.get("n_targets", 1), dtype=np.float32),
     )
@@ -102,21 +105,42 @@ def _spread(found: dict[str, Any]) -> Trees:
     def children(which: str) -> NDArray[np.int64]:
         return np.array([code[keys[at][0], found[which][at]] for at in splits], dtype=np.int64)
 
+    first = np.array(list(roots.values()), dtype=np.int64)
+    yes, no = children("nodes_truenodeids"), children("nodes_falsenodeids")
     return Trees(
-        roots=np.array(list(roots.values()), dtype=np.int64),
+        roots=first,
         feature=picked("nodes_featureids"),
         threshold=_floats(found, "nodes_values")[splits],
         tracks=picked("nodes_missing_value_tracks_true")
         if "nodes_missing_value_tracks_true" in found
         else np.zeros(len(splits), dtype=np.int64),
-        yes=children("nodes_truenodeids"),
-        no=children("nodes_falsenodeids"),
-        target=np.array(found["target_ids"], dtype=np.int64),
+        yes=yes,
+        no=no,
+        target=_of_trees(np.array(found["target_ids"], dtype=np.int64), first, yes, no),
         weight=_floats(found, "target_weights"),
         base=_floats(found, "base_values")
         if "base_values" in found
         else np.zeros(n_targets, dtype=np.float32),
     )
+
+
+def _of_trees(
+    of_leaves: NDArray[np.int64], roots: NDArray[np.int64], yes: NDArray[np.int64], no: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """``(T,)`` the output of each tree, from that of each of its leaves."""
+    targets = []
+    for root in roots.tolist():
+        found, ahead = set(), [root]
+        while ahead:
+            at = ahead.pop()
+            if at < 0:
+                found.add(int(of_leaves[-1 - at]))
+            else:
+                ahead += [int(yes[at]), int(no[at])]
+        if len(found) != 1:
+            raise _unknown()
+        targets.append(found.pop())
+    return np.array(targets, dtype=np.int64)
 
 
 def _floats(found: dict[str, Any], name: str) -> NDArray[np.float32]:
@@ -128,6 +152,6 @@ def _floats(found: dict[str, Any], name: str) -> NDArray[np.float32]:
 def _unknown() -> UserError:
     return UserError(
         "The artifact has trees of a kind that is not written in C: other splits than <=, or several outputs "
-        "a leaf.",
+        "a tree.",
         hint="Trees that potstill has distilled have neither.",
     )
