@@ -29,6 +29,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 from typing import Any, final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -78,6 +79,8 @@ class ServingMetrics:
         self.in_flight = Gauge(
             "potstill_in_flight_requests", "Requests being answered now.", registry=self.registry
         )
+        # To look labels up costs more than to count.
+        self._labelled = lru_cache(maxsize=1024)(self._look_up)
         self._watched = WatchCollector()
         self.registry.register(self._watched)
 
@@ -85,10 +88,20 @@ class ServingMetrics:
         self, model: str, version: str, protocol: str, *, status: str, n_rows: int, seconds: float
     ) -> None:
         """Count an answered request; rows only of those that succeeded."""
-        self._requests.labels(model, version, protocol, status).inc()
-        self._seconds.labels(model, version, protocol).observe(seconds)
+        requests, took, rows = self._labelled(model, version, protocol, status)
+        requests.inc()
+        took.observe(seconds)
         if n_rows:
-            self._rows.labels(model, version).inc(n_rows)
+            rows.inc(n_rows)
+
+    def _look_up(
+        self, model: str, version: str, protocol: str, status: str
+    ) -> tuple[Counter, Histogram, Counter]:
+        return (
+            self._requests.labels(model, version, protocol, status),
+            self._seconds.labels(model, version, protocol),
+            self._rows.labels(model, version),
+        )
 
     def watch(self, model: str, report: Callable[[], WatchReport]) -> None:
         """From now on tell what this `Watch.report` says of ``model``; replaces an earlier one."""
