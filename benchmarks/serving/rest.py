@@ -1,204 +1,206 @@
-"""One row over REST on loopback: `potstill serve` beside a bare asyncio + httptools server and FastAPI.
+"""One row over REST on loopback: `potstill serve` beside other servers of the same artifact, in the same run.
 
-    python benchmarks/serving/rest.py MODEL.onnx [--seconds 5] [--clients 16]
+    python benchmarks/serving/rest.py MODEL.onnx [--fastapi PYTHON] [--mlserver PYTHON]
 
-All servers answer the same request with the same model, in the same run and in turn: first one client that
-waits for each answer (its latencies), then many (requests a second). The bare server parses the request's
-JSON, calls `predict_one` and writes JSON: the least a Python server can do. FastAPI is left out where it is
-not installed. The client shares the machine with the server.
+One client asks each server in turn, so what else the machine does falls on all of them; then 16 clients
+ask one server after the other, several rounds. Every answer is held against the first to the same row.
+FastAPI and MLServer have environments of their own, with numpy, onnxruntime, msgspec, uvloop and httptools
+beside them: name their interpreters.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
+import contextlib
 import json
+import os
 import socket
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
-from importlib.util import find_spec
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
+from rest_load import OneClient, Questions, ServerFailed, in_turn, many_at_once
 
 import potstill
 
-READY_S = 60.0
+HERE = Path(__file__).parent
+SOURCE = Path(potstill.__file__).parent.parent
+OURS = "potstill, rows"
+BARE = "bare asyncio + httptools"
+DATATYPES = {"numeric": "FP32", "boolean": "BOOL", "categorical": "BYTES", "date": "BYTES"}
+START_S = 60.0
 
 
-class Measured(msgspec.Struct, frozen=True):
-    """Latency in ms of one client, requests a second of many; and wrong answers of either."""
+class Figures(msgspec.Struct, frozen=True):
+    """What one server takes for one row, and how many rows it answers."""
 
-    server: str
-    median_ms: float
-    p99_ms: float
-    requests_per_s: float
-    wrong: int
+    name: str
+    p50_us: float
+    p99_us: float
+    per_second_at_16: float
+    wrong_answers: int
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("model", type=Path)
-    parser.add_argument("--seconds", type=float, default=5.0, help="of each measurement")
-    parser.add_argument("--clients", type=int, default=16)
+    parser.add_argument("model", type=Path, metavar="MODEL.onnx")
+    parser.add_argument("--fastapi", metavar="PYTHON", help="an interpreter that has FastAPI")
+    parser.add_argument("--mlserver", metavar="PYTHON", help="an interpreter that has MLServer")
+    parser.add_argument("--calls", type=int, default=3000, help="of one client, each server (default 3000)")
+    parser.add_argument("--seconds", type=float, default=2.0, help="of 16 clients, a round (default 2)")
+    parser.add_argument("--rounds", type=int, default=3, help="of 16 clients (default 3)")
     parser.add_argument("--json", type=Path, help="write the figures here, too")
-    parser.add_argument("--serve", choices=SERVERS, help=argparse.SUPPRESS)
-    parser.add_argument("--port", type=int, default=0, help=argparse.SUPPRESS)
     asked = parser.parse_args()
-    if asked.serve:
-        SERVERS[asked.serve](asked.model, asked.port)
-        return
-    names = [name for name in SERVERS if name != "fastapi" or find_spec("fastapi")]
-    found = [measured(name, asked) for name in names]
-    bare = next(one for one in found if one.server == "bare")
-    print(f"| server | median | of bare | p99 | requests/s at {asked.clients} | of bare | wrong |")
-    print("|---|--:|--:|--:|--:|--:|--:|")
-    for one in found:
-        slower = f"{one.median_ms:.3f} ms | {one.median_ms / bare.median_ms:.2f} | {one.p99_ms:.3f} ms"
-        faster = f"{one.requests_per_s:,.0f} | {one.requests_per_s / bare.requests_per_s:.2f} | {one.wrong}"
-        print(f"| {one.server} | {slower} | {faster} |")
+    with contextlib.ExitStack() as stack:
+        servers = start_all(asked, stack)
+        figures = measure(servers, asked)
+    print(table(figures))
     if asked.json:
-        asked.json.write_bytes(msgspec.json.format(msgspec.json.encode(found)))
+        asked.json.write_bytes(msgspec.json.format(msgspec.json.encode(figures)))
 
 
-def measured(name: str, asked: argparse.Namespace) -> Measured:
-    """Start the server, measure it, stop it."""
+def start_all(asked: argparse.Namespace, stack: contextlib.ExitStack) -> dict[str, Questions]:
+    """Start every server and make the requests it is asked."""
     model = potstill.load(asked.model)
-    row = model.probe_rows[0]
-    expected = model.predict_one(row)
-    body = json.dumps({"instances": [row]}, default=str).encode()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, __file__, str(asked.model), "--serve", name, "--port", str(port)]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    rows = model.probe_rows
+    plain = [json.dumps({"instances": [row]}).encode() for row in rows]
+    tensors = [json.dumps(as_tensors(model, row)).encode() for row in rows]
+    path, name = str(asked.model), asked.model.stem
+
+    def peer(python: str, kind: str, path_asked: str) -> Questions:
+        port = free_port()
+        stack.enter_context(running([python, str(HERE / "rest_peers.py"), kind, path, str(port)]))
+        return Questions(port, path_asked, plain)
+
+    servers = {
+        BARE: peer(sys.executable, "bare", "/"),
+        "the same, by hand": peer(sys.executable, "by-hand", "/"),
+    }
+    port = free_port()
+    stack.enter_context(running([sys.executable, "-m", "potstill.cli", "serve", path, "--port", str(port)]))
+    servers[OURS] = Questions(port, f"/v1/models/{name}:predict", plain)
+    servers["potstill, protocol v2"] = Questions(port, f"/v2/models/{name}/infer", tensors)
+    if asked.fastapi:
+        servers["FastAPI"] = peer(asked.fastapi, "fastapi", "/predict")
+    if asked.mlserver:
+        port = free_port()
+        stack.enter_context(mlserver(asked.mlserver, path, name, port))
+        servers["MLServer"] = Questions(port, f"/v2/models/{name}/infer", tensors)
+    for questions in servers.values():
+        wait_for(questions)
+    return servers
+
+
+def as_tensors(model: potstill.Model, row: dict[str, Any]) -> dict[str, Any]:
+    """One row as a request of the Open Inference Protocol; the id keeps answers comparable."""
+    inputs = [
+        {"name": column.name, "shape": [1], "datatype": DATATYPES[column.kind], "data": [row[column.name]]}
+        for column in model.schema.columns
+        if row[column.name] is not None
+    ]
+    missing = [
+        {"name": column.name, "shape": [1], "datatype": DATATYPES[column.kind], "data": [""]}
+        if column.kind in ("categorical", "date")
+        else {"name": column.name, "shape": [1], "datatype": "FP32", "data": [None]}
+        for column in model.schema.columns
+        if row[column.name] is None
+    ]
+    return {"id": "1", "inputs": inputs + missing}
+
+
+def measure(servers: dict[str, Questions], asked: argparse.Namespace) -> list[Figures]:
+    times = dict(zip(servers, in_turn(list(servers.values()), calls=asked.calls), strict=True))
+    rates: dict[str, list[float]] = {name: [] for name in servers}
+    for _ in range(asked.rounds):
+        for name, questions in servers.items():
+            rates[name].append(many_at_once(questions, n_clients=16, seconds=asked.seconds))
+    return [
+        Figures(
+            name=name,
+            p50_us=statistics.median(times[name]),
+            p99_us=statistics.quantiles(times[name], n=100)[98],
+            per_second_at_16=statistics.median(rates[name]),
+            wrong_answers=questions.n_wrong,
+        )
+        for name, questions in servers.items()
+    ]
+
+
+def table(figures: list[Figures]) -> str:
+    bare_us = next(each.p50_us for each in figures if each.name == BARE)
+    ours = next(each.per_second_at_16 for each in figures if each.name == OURS)
+    lines = [
+        "| server | one client, median | p99 | × bare | 16 clients, rows/s | potstill is × | wrong answers |",
+        "|---|--:|--:|--:|--:|--:|--:|",
+    ]
+    for each in figures:
+        one = f"{each.p50_us:.0f} µs | {each.p99_us:.0f} µs | {each.p50_us / bare_us:.2f}"
+        many = f"{each.per_second_at_16:,.0f} | {ours / each.per_second_at_16:.1f}"
+        lines.append(f"| {each.name} | {one} | {many} | {each.wrong_answers} |")
+    return "\n".join(lines)
+
+
+@contextlib.contextmanager
+def running(command: list[str], **settings: Any) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that is told to stop in the end."""
+    environment = {**os.environ, "PYTHONPATH": f"{SOURCE}{os.pathsep}{HERE}", "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, **settings)
     try:
-        wait_for(port)
-        path = f"/v1/models/{asked.model.stem}:predict"
-        request = (
-            f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-            f"Content-Length: {len(body)}\r\n\r\n"
-        ).encode() + body
-        asyncio.run(load(port, request, clients=1, seconds=1.0))
-        alone, answers = asyncio.run(load(port, request, clients=1, seconds=asked.seconds))
-        together, more = asyncio.run(load(port, request, clients=asked.clients, seconds=asked.seconds))
+        yield process
     finally:
         process.terminate()
-        process.wait()
-    wrong = sum(
-        json.loads(answer)["predictions"][0]["label"] != expected["label"] for answer in answers | more
-    )
-    cut = statistics.quantiles(alone, n=100)
-    return Measured(
-        server=name,
-        median_ms=1e3 * statistics.median(alone),
-        p99_ms=1e3 * cut[98],
-        requests_per_s=len(together) / asked.seconds,
-        wrong=wrong,
-    )
+        process.wait(20)
 
 
-async def load(port: int, request: bytes, *, clients: int, seconds: float) -> tuple[list[float], set[bytes]]:
-    """Seconds of every request, and the distinct answers."""
-    end = time.perf_counter() + seconds
-    taken: list[float] = []
-    answers: set[bytes] = set()
-
-    async def one() -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        while (begin := time.perf_counter()) < end:
-            writer.write(request)
-            head = await reader.readuntil(b"\r\n\r\n")
-            length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
-            answers.add(await reader.readexactly(length))
-            taken.append(time.perf_counter() - begin)
-            if not head.startswith(b"HTTP/1.1 200"):
-                raise RuntimeError(head.decode())
-        writer.close()
-
-    await asyncio.gather(*(one() for _ in range(clients)))
-    return taken, answers
+@contextlib.contextmanager
+def mlserver(python: str, path: str, name: str, port: int) -> Iterator[None]:
+    """MLServer as it comes, except that it infers in the process that listens, which is its fastest."""
+    with tempfile.TemporaryDirectory() as folder:
+        listening = {"http_port": port, "grpc_port": free_port(), "metrics_port": free_port()}
+        server = {**listening, "parallel_workers": 0, "debug": False}
+        model = {
+            "name": name,
+            "implementation": "mlserver_runtime.Artifact",
+            "parameters": {"uri": str(Path(path).resolve())},
+        }
+        Path(folder, "settings.json").write_text(json.dumps(server))
+        Path(folder, "model-settings.json").write_text(json.dumps(model))
+        with running([python, "-m", "mlserver.cli", "start", folder], stderr=subprocess.DEVNULL):
+            yield
 
 
-def wait_for(port: int) -> None:
-    end = time.monotonic() + READY_S
-    while time.monotonic() < end:
+def wait_for(questions: Questions) -> None:
+    """Wait until the server answers.
+
+    Raises
+    ------
+    SystemExit
+        When it does not, in a minute.
+    """
+    deadline = time.monotonic() + START_S
+    while True:
         try:
-            socket.create_connection(("127.0.0.1", port)).close()
-        except OSError:
-            time.sleep(0.1)
+            OneClient(questions).ask()
+        except (OSError, ServerFailed) as error:
+            if time.monotonic() > deadline:
+                raise SystemExit(f"No server answers at {questions.path}: {error}") from None
+            time.sleep(0.2)
         else:
-            return
-    raise RuntimeError("the server did not start")
+            break
+    if questions.n_wrong:
+        raise SystemExit(f"{questions.path} answers {questions.answers}")
 
 
-def answer(model: potstill.Model, body: bytes) -> bytes:
-    """What the bare server does for a request."""
-    rows = msgspec.json.decode(body)["instances"]
-    return msgspec.json.encode({"predictions": [model.predict_one(row) for row in rows]})
-
-
-def serve_potstill(path: Path, port: int) -> None:
-    from potstill.server import Settings
-    from potstill.server.run import Listening, serve
-
-    serve(Settings(str(path)), Listening(port=port))
-
-
-def serve_bare(path: Path, port: int) -> None:
-    import httptools
-    import uvloop
-
-    model = potstill.load(path)
-
-    class Bare(asyncio.Protocol):
-        def connection_made(self, transport: Any) -> None:
-            self.transport, self.parser, self.body = transport, httptools.HttpRequestParser(self), b""
-
-        def data_received(self, data: bytes) -> None:
-            self.parser.feed_data(data)
-
-        def on_body(self, body: bytes) -> None:
-            self.body += body
-
-        def on_message_complete(self) -> None:
-            told, self.body = answer(model, self.body), b""
-            self.transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(told), told))
-
-    async def run() -> None:
-        server = await asyncio.get_running_loop().create_server(Bare, "127.0.0.1", port)
-        await server.serve_forever()
-
-    uvloop.run(run())
-
-
-def serve_fastapi(path: Path, port: int) -> None:
-    import uvicorn
-    from fastapi import FastAPI
-    from pydantic import BaseModel
-
-    model = potstill.load(path)
-
-    class Asked(BaseModel):
-        instances: list[dict[str, float | str | bool | None]]
-
-    class Told(BaseModel):
-        predictions: list[dict[str, Any]]
-
-    app = FastAPI()
-
-    def predict(asked: Asked) -> Told:
-        return Told(predictions=[model.predict_one(row) for row in asked.instances])
-
-    predict.__annotations__ = {"asked": Asked, "return": Told}
-    app.post(f"/v1/models/{path.stem}:predict")(predict)
-    uvicorn.run(app, port=port, log_level="warning", access_log=False)
-
-
-SERVERS = {"bare": serve_bare, "potstill": serve_potstill, "fastapi": serve_fastapi}
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 if __name__ == "__main__":

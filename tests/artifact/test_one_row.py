@@ -35,12 +35,21 @@ def test_a_level_that_is_not_kept_is_answered_the_same(binary, rows, monkeypatch
     assert [model.predict_one(row)["probabilities"] for row in asked] == table_says(model, asked)
 
 
-def test_the_inputs_of_one_row_are_those_of_a_table(model, rows):
+def test_inputs_and_outputs_of_one_row_are_those_of_a_table(model, rows):
     for row in (rows[0] | {"job": job} for job in JOBS):
-        one, table = model.row_feeds(row), feeds([row], model.schema)
+        (one, answer), table = model.note_one(row), feeds([row], model.schema)
+        assert answer.tolist() == model.outputs(table).tolist()
         assert {name: (values.dtype, values.tolist()) for name, values in one.items()} == {
             name: (values.dtype, values.tolist()) for name, values in table.items()
         }
+
+
+def test_what_was_noted_stays(model, rows):
+    noted = [model.note_one(row) for row in rows]
+    for (inputs, outputs), row in zip(noted, rows, strict=True):
+        table = feeds([row], model.schema)
+        assert outputs.tolist() == model.outputs(table).tolist()
+        assert [str(values) for values in inputs.values()] == [str(table[name]) for name in inputs]
 
 
 def test_a_refused_row_leaves_nothing_for_the_next(model, rows):

@@ -6,7 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
+
+from potstill.artifact import load
 from potstill.versions import Repository
+from potstill.versions.pyfunc import _load_pyfunc
 
 
 def test_push_promote_rollback_and_ls(run: Any, classifier: Any, regressor: Any, tmp_path: Path) -> None:
@@ -46,3 +51,15 @@ def test_what_is_refused_and_how(run: Any, classifier: Any, tmp_path: Path) -> N
     )
     done = run("rollback", folder, "other")
     assert done.err == f"error: There is no model 'other' in {folder}.\n\nhint: The models there: toy.\n"
+
+
+def test_what_mlflow_loads_answers_as_the_model_does(classifier: Any, regressor: Any) -> None:
+    for made in (classifier, regressor):
+        model = load(made.path)
+        rows = pd.DataFrame(model.probe_rows)[::-1]
+        answer = _load_pyfunc(made.path).predict(rows)
+        assert list(answer.index) == list(rows.index)
+        assert list(answer["prediction"]) == list(model.predict(rows))
+        if model.task.is_classification:
+            assert list(answer)[1:] == [f"p_{label}" for label in model.classes]
+            np.testing.assert_array_equal(answer.iloc[:, 1:], model.predict_proba(rows))

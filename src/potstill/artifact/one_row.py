@@ -17,7 +17,7 @@ from potstill.artifact.frames import missing_columns
 from potstill.artifact.interned import InternedTexts
 from potstill.artifact.values import CONVERTERS, Refused
 from potstill.errors import UserError
-from potstill.types import ColumnKind, Schema
+from potstill.types import ColumnKind, Floats, Schema
 
 if TYPE_CHECKING:
     import onnxruntime as ort
@@ -61,15 +61,20 @@ class OneRow:
         UserError
             When the row is no mapping, lacks a column, or a value is of a wrong type.
         """
-        try:
-            answer = self._mine.answer
-        except AttributeError:
-            answer = self._mine.answer = _Bound(self._session, self._reader, self._interned).answer
-        return answer(row)  # type: ignore[no-any-return]
+        return self._bound().answer(row).ravel().tolist()
 
-    def feeds(self, row: Mapping[str, Any]) -> Feeds:
-        """The row's ``(1,)`` inputs; raises as the call does."""
-        return self._reader.feeds(row)
+    def noted(self, row: Mapping[str, Any]) -> tuple[Feeds, Floats]:
+        """The row's ``(1,)`` inputs and the answer, in arrays of their own; raises as the call does."""
+        place = self._reader.place()
+        place.texts[:] = texts = self._reader.read(row, place)
+        return place.feeds, self._bound().answer_to(place, texts).copy()
+
+    def _bound(self) -> _Bound:
+        try:
+            return self._mine.bound  # type: ignore[no-any-return]
+        except AttributeError:
+            bound = self._mine.bound = _Bound(self._session, self._reader, self._interned)
+            return bound
 
 
 @final
@@ -91,14 +96,23 @@ class _Bound:
         self._output = np.zeros(shape, np.float32)
         self._binding.bind_output(first.name, "cpu", 0, np.float32, shape, self._output.ctypes.data)
 
-    def answer(self, row: Mapping[str, Any]) -> list[float]:
-        texts = self._reader.read(row, self._place)
+    def answer(self, row: Mapping[str, Any]) -> Floats:
+        """The first output for a row, in memory that the next answer overwrites."""
+        return self._run(self._reader.read(row, self._place))
+
+    def answer_to(self, place: Place, texts: Sequence[str]) -> Floats:
+        """The same for a row that was read already."""
+        self._place.numbers[:] = place.numbers
+        self._place.dates[:] = place.dates
+        return self._run(texts)
+
+    def _run(self, texts: Sequence[str]) -> Floats:
         if self._bind(texts):
             self._session.run_with_iobinding(self._binding)
-            return self._output.ravel().tolist()
+            return self._output
         self._place.texts[:] = texts
         outputs = [self._session.get_outputs()[0].name]
-        return self._session.run(outputs, self._place.feeds)[0].ravel().tolist()  # type: ignore[no-any-return]
+        return self._session.run(outputs, self._place.feeds)[0]  # type: ignore[no-any-return]
 
     def _bind(self, texts: Sequence[str]) -> bool:
         """Bind the categories that differ from those of the last row; False when one is unknown."""
@@ -128,7 +142,7 @@ class RowReader:
     def place(self) -> Place:
         """Fresh arrays for one row."""
         numbers = np.zeros(len(self._numbers.names) + len(self._flags.names), np.float32)
-        texts = np.full(len(self.texts.names), "", dtype=object)
+        texts = np.empty(len(self.texts.names), dtype=object)
         dates = np.zeros(len(self._dates.names), np.float64)
         feeds: Feeds = {}
         for names, values in (
@@ -161,14 +175,6 @@ class RowReader:
         if dates:
             place.dates[:] = dates
         return texts
-
-    def feeds(self, row: Mapping[str, Any]) -> Feeds:
-        """The row in fresh arrays; raises as `read` does."""
-        place = self.place()
-        texts = self.read(row, place)
-        if texts:
-            place.texts[:] = texts
-        return place.feeds
 
     def _error(self, row: Any) -> UserError:
         if not isinstance(row, Mapping):

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from potstill.cli.command import command, examples, json_option, option
 from potstill.cli.output import emit_json
+from potstill.errors import UserError
+
+if TYPE_CHECKING:
+    from potstill.versions import Registered, Version
 
 
 @command(
@@ -15,10 +21,17 @@ from potstill.cli.output import emit_json
         "potstill push income.onnx models/",
         "potstill push income.onnx models/ --gate 'recovery>=0.5' --gate 'latency_p99_us<=100'",
         "potstill push new.onnx models/ --name income --alias challenger",
+        "potstill push income.onnx --mlflow http://localhost:5000",
     )
 )
 @click.argument("model", type=click.Path(path_type=Path))
-@click.argument("repository", type=click.Path(path_type=Path))
+@click.argument("repository", type=click.Path(path_type=Path), required=False)
+@option(
+    "--mlflow",
+    metavar="URI",
+    help="Register it in MLflow instead: the address of a server, or of a database such as "
+    "sqlite:///mlflow.db.",
+)
 @option("--name", help="What the model is called there; the stem of the file by default.")
 @option(
     "--gate",
@@ -31,22 +44,34 @@ from potstill.cli.output import emit_json
 @json_option()
 def push(
     model: Path,
-    repository: Path,
+    repository: Path | None,
     *,
+    mlflow: str | None,
     name: str | None,
     gate: tuple[str, ...],
     alias: str | None,
     as_json: bool,
 ) -> None:
-    """Add the artifact MODEL to the model repository in the folder REPOSITORY.
+    """Add the artifact MODEL to the model repository in the folder REPOSITORY, or to MLflow's registry.
 
     Refused are files that were changed since they were written, that answer their probe rows otherwise here
     (exit code 2), or that do not pass the gate (exit code 1). The first version of a model becomes its
     champion, later ones wait for ``potstill promote``.
     """
-    from potstill.versions import Repository
+    pushed: Version | Registered
+    if repository is not None and mlflow is None:
+        from potstill.versions import Repository
 
-    pushed = Repository(repository).push(model, name, gate=gate, alias=alias)
+        pushed = Repository(repository).push(model, name, gate=gate, alias=alias)
+    elif repository is None and mlflow is not None:
+        from potstill.versions import push_to_mlflow
+
+        # MLflow would ask a server that is not there for minutes, and send its maker statistics
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        pushed = push_to_mlflow(model, mlflow, name, gate=gate, alias=alias)
+    else:
+        raise UserError("Wanted one place to push to.", hint="Name a folder REPOSITORY, or --mlflow URI.")
     if as_json:
         emit_json(pushed)
         return

@@ -29,7 +29,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from functools import lru_cache
 from typing import Any, final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -79,8 +78,7 @@ class ServingMetrics:
         self.in_flight = Gauge(
             "potstill_in_flight_requests", "Requests being answered now.", registry=self.registry
         )
-        # To look labels up costs more than to count.
-        self._labelled = lru_cache(maxsize=1024)(self._look_up)
+        self._counted: dict[tuple[str, str, str, str], Callable[[float, int], None]] = {}
         self._watched = WatchCollector()
         self.registry.register(self._watched)
 
@@ -88,20 +86,24 @@ class ServingMetrics:
         self, model: str, version: str, protocol: str, *, status: str, n_rows: int, seconds: float
     ) -> None:
         """Count an answered request; rows only of those that succeeded."""
-        requests, took, rows = self._labelled(model, version, protocol, status)
-        requests.inc()
-        took.observe(seconds)
-        if n_rows:
-            rows.inc(n_rows)
+        labels = (model, version, protocol, status)
+        count = self._counted.get(labels)
+        if count is None:  # to look three metrics up by their labels takes longer than to count
+            count = self._counted[labels] = self._counter(*labels)
+        count(seconds, n_rows)
 
-    def _look_up(
-        self, model: str, version: str, protocol: str, status: str
-    ) -> tuple[Counter, Histogram, Counter]:
-        return (
-            self._requests.labels(model, version, protocol, status),
-            self._seconds.labels(model, version, protocol),
-            self._rows.labels(model, version),
-        )
+    def _counter(self, model: str, version: str, protocol: str, status: str) -> Callable[[float, int], None]:
+        requests = self._requests.labels(model, version, protocol, status)
+        duration = self._seconds.labels(model, version, protocol)
+        rows = self._rows.labels(model, version)
+
+        def count(seconds: float, n_rows: int) -> None:
+            requests.inc()
+            duration.observe(seconds)
+            if n_rows:
+                rows.inc(n_rows)
+
+        return count
 
     def watch(self, model: str, report: Callable[[], WatchReport]) -> None:
         """From now on tell what this `Watch.report` says of ``model``; replaces an earlier one."""

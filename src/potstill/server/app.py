@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -29,12 +29,17 @@ from potstill.server.page import PAGE
 from potstill.server.plain import feeds_of_rows, read_reference, read_rows, write_rows
 from potstill.server.settings import Settings
 from potstill.server.tensors import answer_tensors, rows_of_tensors
+from potstill.server.traffic import Reply, Traffic
 from potstill.types import Floats
 from potstill.versions import Repository, Version
 
 log = logging.getLogger("potstill.server")
 
-Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
+Params: TypeAlias = dict[str, str]
+Headers: TypeAlias = Mapping[bytes, bytes]
+
+_HEADER_LENGTH = oip.HEADER_LENGTH.lower().encode()
+_JSON = {"content-type": "application/json"}
 
 THREADED_ROWS = 64
 """From so many rows on a request is answered in a thread: others need not wait for it."""
@@ -95,10 +100,11 @@ class Server:
     def routes(self) -> list[Route]:
         """All paths."""
         model, version = "/v2/models/{model:name}", "/v2/models/{model:name}/versions/{version}"
+        infer = Traffic(self.infer)
         return [
-            # Tried in this order: first what is asked a thousand times a second.
-            Route("/v1/models/{model:name}:predict", self.predict, methods=["POST"]),
-            *(Route(f"{path}/infer", self.infer, methods=["POST"]) for path in (model, version)),
+            # these two first: each path is held against the routes in turn
+            Route("/v1/models/{model:name}:predict", Traffic(self.predict), methods=["POST"]),
+            *(Route(f"{path}/infer", infer, methods=["POST"]) for path in (model, version)),
             Route("/", self.page),
             Route("/openapi.json", self.openapi),
             Route("/metrics", self.prometheus),
@@ -245,28 +251,38 @@ class Server:
             return _error(error)
         return _json({"version": version.version})
 
-    async def infer(self, request: Request) -> Response:
+    async def infer(self, path: Params, headers: Headers, body: bytes) -> Reply:
         """An inference of the Open Inference Protocol."""
-        return await self._answered(request, "oip", self._infer)
+        return await self._answered(path, headers, body, "oip", self._infer)
 
-    async def predict(self, request: Request) -> Response:
+    async def predict(self, path: Params, headers: Headers, body: bytes) -> Reply:
         """An answer to rows as JSON objects."""
-        return await self._answered(request, "json", self._predict)
+        return await self._answered(path, headers, body, "json", self._predict)
 
-    async def _infer(self, served: Served, request: Request, body: bytes) -> tuple[Response, int]:
-        asked = oip.read_request(body, request.headers.get(oip.HEADER_LENGTH))
-        inputs = rows_of_tensors(asked.tensors, served.model)
-        outputs = await self.outputs(served, inputs)
-        answer, headers = oip.write_answer(served, asked, answer_tensors(served.model, outputs))
-        return Response(answer, headers=headers), len(outputs)
+    async def _infer(self, served: Served, headers: Headers, body: bytes) -> tuple[Reply, int]:
+        length = headers.get(_HEADER_LENGTH)
+        asked = oip.read_request(body, None if length is None else length.decode("latin-1"))
+        outputs = await self.outputs(served, rows_of_tensors(asked.tensors, served.model))
+        answer, told = oip.write_answer(served, asked, answer_tensors(served.model, outputs))
+        return Reply(200, answer, told), len(outputs)
 
-    async def _predict(self, served: Served, request: Request, body: bytes) -> tuple[Response, int]:  # noqa: ARG002
+    async def _predict(self, served: Served, headers: Headers, body: bytes) -> tuple[Reply, int]:  # noqa: ARG002
         rows = read_rows(body)
         self._check_rows(len(rows))
-        if not rows:
-            return _bytes(write_rows(served, served.model.outputs(feeds_of_rows([], served.model)))), 0
-        outputs = await self.outputs(served, feeds_of_rows(rows, served.model))
-        return _bytes(write_rows(served, outputs)), len(outputs)
+        if len(rows) == 1:
+            outputs = self._output_of_one(served, rows[0])
+        else:
+            outputs = await self.outputs(served, feeds_of_rows(rows, served.model))
+        return Reply(200, write_rows(served, outputs)), len(outputs)
+
+    def _output_of_one(self, served: Served, row: dict[str, Any]) -> Floats:
+        try:
+            inputs, outputs = served.model.note_one(row)
+        except UserError as error:
+            raise refused(error) from None
+        if served.watch is not None:
+            served.watch.observe(inputs, outputs)
+        return outputs
 
     async def outputs(self, served: Served, inputs: Feeds) -> Floats:
         """The model's outputs for some inputs, which are watched.
@@ -294,29 +310,30 @@ class Server:
 
     async def _answered(
         self,
-        request: Request,
+        path: Params,
+        headers: Headers,
+        body: bytes,
         protocol: str,
-        work: Callable[[Served, Request, bytes], Awaitable[tuple[Response, int]]],
-    ) -> Response:
-        """Read the body, answer, and count both."""
+        work: Callable[[Served, Headers, bytes], Awaitable[tuple[Reply, int]]],
+    ) -> Reply:
+        """Answer, and count it."""
         name, version, n_rows = UNNAMED, UNNAMED, 0
-        body = await request.body()
         begin = time.perf_counter()
         try:
-            served = self._named(request)
+            served = self.models.named(path["model"], path.get("version"))
             name, version = served.name, served.version
-            response, n_rows = await work(served, request, body)
+            reply, n_rows = await work(served, headers, body)
         except RequestError as error:
-            response = _error(error)
+            reply = Reply(error.status, _error_body(error), {**_JSON, **error.headers})
         self.metrics.answered(
             name,
             version,
             protocol,
-            status=str(response.status_code),
+            status=str(reply.status),
             n_rows=n_rows,
             seconds=time.perf_counter() - begin,
         )
-        return response
+        return reply
 
     def _named(self, request: Request) -> Served:
         return self.models.named(request.path_params["model"], request.path_params.get("version"))
@@ -336,9 +353,12 @@ def _bytes(body: bytes) -> Response:
     return Response(body, media_type="application/json")
 
 
+def _error_body(error: RequestError) -> bytes:
+    return msgspec.json.encode({"error": error.message})
+
+
 def _error(error: RequestError) -> Response:
-    body = msgspec.json.encode({"error": error.message})
-    return Response(body, error.status, headers=error.headers, media_type="application/json")
+    return Response(_error_body(error), error.status, headers=error.headers, media_type="application/json")
 
 
 async def _unknown_page(request: Request, error: Exception) -> Response:  # noqa: ARG001

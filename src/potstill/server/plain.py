@@ -68,7 +68,7 @@ def feeds_of_rows(rows: list[dict[str, Any]], model: Model) -> Feeds:
         A row lacks a column, or a value is of a wrong type.
     """
     try:
-        return model.row_feeds(rows[0]) if len(rows) == 1 else feeds(rows, model.schema)
+        return feeds(rows, model.schema)
     except UserError as error:
         raise refused(error) from None
 

@@ -21,16 +21,13 @@ from os import PathLike
 from pathlib import Path
 
 from potstill.artifact import load
-from potstill.artifact.envelope import read_file
 from potstill.errors import ArtifactError, UserError
 from potstill.files import locked, write_whole
-from potstill.versions.gate import Condition, check_gate
+from potstill.versions.admission import Admitted, admit, check_alias, checked_name, is_name
 from potstill.versions.manifest import CHAMPION, Event, Manifest, Version, decode, encode
 
 MARKER = "potstill-repository.json"
 _MODELS, _OBJECTS = "models", "objects"
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-_ALIAS = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 _HEX = re.compile(r"[0-9a-f]{64}")
 
 
@@ -67,7 +64,7 @@ class Repository:
 
     def names(self) -> list[str]:
         """Names of the models, sorted."""
-        return sorted(path.stem for path in (self.folder / _MODELS).glob("*.json") if _is_name(path.stem))
+        return sorted(path.stem for path in (self.folder / _MODELS).glob("*.json") if is_name(path.stem))
 
     def versions(self, name: str) -> list[Version]:
         """The versions of a model, oldest first.
@@ -140,27 +137,22 @@ class Repository:
         GateFailed
             When a condition does not hold.
         """
-        model = _checked_name(Path(path).stem if name is None else name)
-        conditions = [Condition.parse(each) for each in gate]
+        model = checked_name(Path(path).stem if name is None else name)
         if alias is not None:
-            _check_alias(alias)
-        source, data = read_file(path)
-        opened = load(data)  # the bytes that are kept are those that are checked
-        opened.verify()
-        check_gate(opened.card, conditions, source=source)
-        digest = hashlib.sha256(data).hexdigest()
+            check_alias(alias)
+        admitted = admit(path, gate)
         with self._writing():
             manifest = self._read(model) if model in self.names() else Manifest()
-            known = [each for each in manifest.versions if each.hash == digest]
+            known = [each for each in manifest.versions if each.hash == admitted.hash]
             if not known:
-                self._keep(data, digest)
+                self._keep(admitted)
                 added = Version(
-                    version=len(manifest.versions) + 1,
-                    hash=digest,
-                    content_hash=opened.card.content_hash,
+                    version=max((each.version for each in manifest.versions), default=0) + 1,
+                    hash=admitted.hash,
+                    content_hash=admitted.card.content_hash,
                     pushed_at=_now(),
-                    size_bytes=len(data),
-                    gate=tuple(map(str, conditions)),
+                    size_bytes=len(admitted.data),
+                    gate=admitted.gate,
                 )
                 manifest = manifest.with_version(added)
                 known = [added]
@@ -182,7 +174,7 @@ class Repository:
         ArtifactError
             When the file is gone, was changed, or answers otherwise than when it was written.
         """
-        _check_alias(alias)
+        check_alias(alias)
         with self._writing():
             manifest = self._read(name)
             version = manifest.find(ref, model=name)
@@ -220,11 +212,11 @@ class Repository:
         with locked(self.folder, on_wait=lambda _: None):
             yield
 
-    def _keep(self, data: bytes, digest: str) -> None:
-        target = self._object(digest)
-        if not (target.is_file() and _sha256(target) == digest):
+    def _keep(self, admitted: Admitted) -> None:
+        target = self._object(admitted.hash)
+        if not (target.is_file() and _sha256(target) == admitted.hash):
             _make(target.parent)
-            write_whole(data, target)
+            write_whole(admitted.data, target)
 
     def _object(self, digest: str) -> Path:
         return self.folder / _OBJECTS / digest[:2] / f"{digest}.onnx"
@@ -246,7 +238,7 @@ class Repository:
 
     def _read(self, name: str) -> Manifest:
         path = self.folder / _MODELS / f"{name}.json"
-        if not _is_name(name) or not path.is_file():
+        if not is_name(name) or not path.is_file():
             known = ", ".join(self.names()) or "none"
             raise UserError(
                 f"There is no model {name!r} in {self.folder}.", hint=f"The models there: {known}."
@@ -279,24 +271,3 @@ def _sha256(path: Path) -> str:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-
-
-def _is_name(name: str) -> bool:
-    return _NAME.fullmatch(name) is not None
-
-
-def _checked_name(name: str) -> str:
-    if not _is_name(name):
-        raise UserError(
-            f"{name!r} cannot be the name of a model; wanted up to 100 letters, digits, '.', '_' and '-'.",
-            hint="Give another with --name.",
-        )
-    return name
-
-
-def _check_alias(alias: str) -> None:
-    if not _ALIAS.fullmatch(alias):
-        raise UserError(
-            f"{alias!r} cannot be an alias; wanted up to 32 of a-z, 0-9, '_' and '-', a letter first.",
-            hint="The usual ones are champion and challenger.",
-        )
