@@ -1,4 +1,4 @@
-"""An artifact as a runtime of MLServer, to compare with; `rest.py` names it in the settings it writes."""
+"""An artifact as a runtime of MLServer, to compare with; `servers.py` names it in the settings it writes."""
 
 from __future__ import annotations
 

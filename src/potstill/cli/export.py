@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,16 +11,24 @@ from potstill.cli.command import command, examples, json_option, option
 from potstill.cli.output import check_folder, emit_json
 from potstill.errors import UserError
 
+if TYPE_CHECKING:
+    from potstill.artifact import Card
+
 
 @command(
     epilog=examples(
         "potstill export income.onnx --c income.c",
-        "potstill export income.onnx --web site/index.html",
+        "potstill export income.onnx --web site/",
     )
 )
 @click.argument("model", type=click.Path(path_type=Path))
 @option("--c", "c_file", type=click.Path(path_type=Path), help="Write one C99 file.")
-@option("--web", "page_file", type=click.Path(path_type=Path), help="Write one HTML page.")
+@option(
+    "--web",
+    "web_folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Write a folder with a page for the browser.",
+)
 @option(
     "--hub",
     type=click.Path(path_type=Path),
@@ -27,7 +36,7 @@ from potstill.errors import UserError
 )
 @json_option()
 def export(
-    model: Path, *, c_file: Path | None, page_file: Path | None, hub: Path | None, as_json: bool
+    model: Path, *, c_file: Path | None, web_folder: Path | None, hub: Path | None, as_json: bool
 ) -> None:
     """Write the artifact MODEL in another form.
 
@@ -35,37 +44,21 @@ def export(
     raw values in (text for categories), calibrated probabilities out. Weights take as few bytes there as in
     the artifact.
 
-    The page has the model inside and a form made of its columns; it runs the model in the browser with three
-    files of onnxruntime-web (npm) that have to lie beside it, on any web server.
+    The page has the model inside and a form made of its columns; nothing that is typed in leaves the
+    browser. It needs three files of npm's onnxruntime-web beside it: they are copied where npm has installed
+    it in this folder or one above. Any web server can serve the folder.
     """
     from potstill.artifact import load
-    from potstill.files import write_whole
 
-    if c_file is None and page_file is None and hub is None:
-        raise UserError("Nothing was asked for.", hint="Say --c FILE, --web FILE or --hub FOLDER.")
-    for path in (c_file, page_file):
-        check_folder(path)
+    if c_file is None and web_folder is None and hub is None:
+        raise UserError("Nothing was asked for.", hint="Say --c FILE, --web FOLDER or --hub FOLDER.")
+    check_folder(c_file)
     opened = load(model, verify=True)
     told: dict[str, dict[str, object]] = {}
     if c_file is not None:
-        from potstill.export.c99 import write_c
-
-        source, footprint = write_c(model.read_bytes(), opened.card, name=c_file.stem)
-        write_whole(source.encode(), c_file)
-        flash, ram = footprint.flash_bytes, footprint.ram_bytes
-        told["c"] = {"file": str(c_file), "flash_bytes": flash, "ram_bytes": ram}
-        if not as_json:
-            click.echo(
-                f"{c_file}: tables of {flash / 1000:,.1f} kB (flash), {ram:,} bytes of stack for values "
-                "(RAM), besides a few kB of code."
-            )
-    if page_file is not None:
-        from potstill.export.web import RUNTIME_FILES, page
-
-        write_whole(page(model.read_bytes()).encode(), page_file)
-        told["web"] = {"file": str(page_file), "needs": RUNTIME_FILES}
-        if not as_json:
-            click.echo(f"{page_file}: put {', '.join(RUNTIME_FILES)} of npm's onnxruntime-web beside it.")
+        told["c"] = _export_c(model, opened.card, c_file, quiet=as_json)
+    if web_folder is not None:
+        told["web"] = _export_web(model, web_folder, quiet=as_json)
     if hub is not None:
         from potstill.versions import save_model_folder
 
@@ -74,3 +67,33 @@ def export(
             click.echo(f"{hub}: the model with its card as README.md.")
     if as_json:
         emit_json(told)
+
+
+def _export_c(model: Path, card: Card, c_file: Path, *, quiet: bool) -> dict[str, object]:
+    from potstill.export.c99 import write_c
+    from potstill.files import write_whole
+
+    source, footprint = write_c(model.read_bytes(), card, name=c_file.stem)
+    write_whole(source.encode(), c_file)
+    flash, ram = footprint.flash_bytes, footprint.ram_bytes
+    if not quiet:
+        click.echo(
+            f"{c_file}: tables of {flash / 1000:,.1f} kB (flash), {ram:,} bytes of stack for values "
+            "(RAM), besides a few kB of code."
+        )
+    return {"file": str(c_file), "flash_bytes": flash, "ram_bytes": ram}
+
+
+def _export_web(model: Path, folder: Path, *, quiet: bool) -> dict[str, object]:
+    from potstill.export.web import RUNTIME_VERSION, find_runtime, write_page
+
+    here = Path.cwd()
+    absent = write_page(model.read_bytes(), folder, runtime=find_runtime([here, *here.parents]))
+    if not quiet:
+        click.echo(f"{folder / 'index.html'}: serve the folder, for instance with")
+        click.echo(f"    python -m http.server --directory {folder}")
+        if absent:
+            click.echo(f"It still needs {', '.join(absent)} beside it: run")
+            click.echo(f"    npm install onnxruntime-web@{RUNTIME_VERSION}")
+            click.echo("and export again, or copy them from its dist/.")
+    return {"file": str(folder / "index.html"), "needs": absent}

@@ -11,13 +11,22 @@ from numpy.typing import NDArray
 
 INDENT = "    "
 C_TYPES = {"f4": "float", "f8": "double", "i8": "int32_t", "i4": "int32_t", "b1": "uint8_t"}
-C_TYPES |= {"i1": "int8_t", "u2": "uint16_t"}
+C_TYPES |= {"u1": "uint8_t", "i1": "int8_t", "u2": "uint16_t", "i2": "int16_t"}
+_WHOLE = (np.uint8, np.int8, np.uint16, np.int16, np.int32)
 _PER_LINE = 8
 
 
 def c_type(values: NDArray[Any]) -> str:
     """The C type that holds an array's numbers; whole numbers are ids, which fit in 32 bits."""
     return C_TYPES[values.dtype.str[1:]]
+
+
+def narrow(values: NDArray[Any]) -> NDArray[Any]:
+    """The same whole numbers in the smallest type that holds them; other numbers as they are."""
+    if values.dtype.kind not in "iu":
+        return values
+    fitting = (kind for kind in _WHOLE if (values == values.astype(kind)).all())
+    return values.astype(next(fitting))
 
 
 def halves(values: NDArray[Any]) -> NDArray[np.uint16] | None:
@@ -58,9 +67,10 @@ def comment(text: str) -> str:
     return safe.replace("*/", "* /").replace("/*", "/ *")
 
 
-def table(name: str, values: Sequence[Any] | NDArray[Any], kind: str) -> str:
+def table(name: str, values: NDArray[Any]) -> str:
     """A constant array."""
-    texts = [literal(value, kind) for value in np.asarray(values).ravel().tolist()]
+    kind = c_type(values)
+    texts = [literal(value, kind) for value in values.ravel().tolist()]
     rows = [", ".join(texts[at : at + _PER_LINE]) for at in range(0, len(texts), _PER_LINE)]
     body = f",\n{INDENT}".join(rows)
     return f"static const {kind} {name}[{len(texts)}] = {{\n{INDENT}{body}\n}};"

@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from onnx import helper
 
 from potstill.errors import UserError
-from potstill.export.c99.loops import INDENT, broadcast, c_type, loop, strides
+from potstill.export.c99.loops import INDENT, broadcast, c_type, loop, narrow, strides
 from potstill.export.c99.trees import read_trees
+
+_MOST_LEVELS = 2**16 - 2
 
 
 class Code(Protocol):
@@ -37,8 +39,8 @@ class Code(Protocol):
     def text(self, name: str) -> str:
         """The C expression of a text column."""
 
-    def constant(self, values: Any, kind: str) -> str:
-        """Add a table; return its C name."""
+    def constant(self, values: NDArray[Any]) -> str:
+        """Add a table of the array's type; return its C name."""
 
     def texts(self, values: list[str]) -> str:
         """Add a table of texts; return its C name."""
@@ -110,11 +112,8 @@ def _gather(code: Code, node: onnx.NodeProto) -> None:
     axis = _attributes(node).get("axis", 0) % len(shape)
     outer, inner = math.prod(shape[:axis]), math.prod(shape[axis + 1 :])
     n_picked = math.prod(code.shape(index))
-    picked = (
-        code.constant(code.array(index) % shape[axis], "int32_t")
-        if code.is_constant(index)
-        else code.use(index)
-    )
+    at = code.array(index) % shape[axis]
+    picked = code.constant(narrow(at)) if code.is_constant(index) else code.use(index)
     place = f"{{1}} + {inner} * {picked}[{{2}}]"
     steps = [[n_picked * inner, inner, 1], [shape[axis] * inner, 0, 1], [0, 1, 0], [0, 0, 1]]
     whole = code.whole(data) if len(shape) == 2 and axis == 0 else None
@@ -198,8 +197,10 @@ def _label_encoder(code: Code, node: onnx.NodeProto) -> None:
     if "keys_strings" not in found or "values_int64s" not in found:
         raise _unknown("LabelEncoder of other than text")
     pairs = sorted(zip(found["keys_strings"], found["values_int64s"], strict=True))
+    if len(pairs) > _MOST_LEVELS:
+        raise _unknown(f"category of {len(pairs):,} levels, more than {_MOST_LEVELS:,}")
     keys = code.texts([key.decode() for key, _ in pairs])
-    values = code.constant([value for _, value in pairs], "int32_t")
+    values = code.constant(np.array([value for _, value in pairs], dtype=np.uint16))
     code.say(
         f"{code.use(node.output[0])}[0] = level_id({code.text(node.input[0])}, {keys}, {values}, "
         f"{len(pairs)}, {found.get('default_int64', -1)});"
@@ -211,14 +212,10 @@ def _trees(code: Code, node: onnx.NodeProto) -> None:
     out = code.use(node.output[0])
     if math.prod(code.shape(node.output[0])) != len(trees.base):
         raise _unknown("trees of another shape")
-    few = max(len(trees.feature), len(trees.weight)) < 2**15
-    child = "int16_t" if few else "int32_t"
     both = trees.feature * 2 + trees.tracks  # the lowest bit: missing goes the yes way
-    roots, yes, no = (code.constant(each, child) for each in (trees.roots, trees.yes, trees.no))
-    threshold, weight = code.constant(trees.threshold, "float"), code.constant(trees.weight, "float")
-    feature = code.constant(both, "uint8_t" if both.max(initial=0) < 2**8 else "uint16_t")
-    target = code.constant(trees.target, "uint8_t" if len(trees.base) <= 2**8 else "uint16_t")
-    base = code.constant(trees.base, "float")
+    roots, yes, no = (code.constant(narrow(each)) for each in (trees.roots, trees.yes, trees.no))
+    threshold, weight, base = map(code.constant, (trees.threshold, trees.weight, trees.base))
+    feature, target = code.constant(narrow(both)), code.constant(narrow(trees.target))
     code.say(
         f"for (int k = 0; k < {len(trees.base)}; k++) {out}[k] = {base}[k];",
         f"for (int t = 0; t < {len(trees.roots)}; t++) {{",

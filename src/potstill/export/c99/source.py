@@ -7,17 +7,17 @@ import re
 from typing import Any
 
 import msgspec
-import numpy as np
 from numpy.typing import NDArray
 
 from potstill.artifact import Card
 from potstill.errors import UserError
-from potstill.export.c99.loops import INDENT, c_type, comment, halves, quoted, table
+from potstill.export.c99.loops import INDENT, c_type, comment, halves, narrow, quoted, table
 from potstill.export.c99.operators import OPERATORS
 from potstill.export.c99.trace import Trace, trace
 from potstill.types import Schema
 
 _BYTES = {"float": 4, "double": 8, "int32_t": 4, "int16_t": 2, "uint16_t": 2, "uint8_t": 1, "int8_t": 1}
+_POINTER_BYTES = 4
 _FEW = 256
 """Numbers below which a table is kept as float: to read a float16 takes a few instructions."""
 
@@ -50,7 +50,7 @@ _KEYWORDS = frozenset(
     | {"unix", "linux"}  # macros of gcc unless it is told -std=c99
 )
 _LEVEL_ID = """\
-static int32_t level_id(const char *text, const char *const *keys, const int32_t *ids, int n, int32_t unseen)
+static int32_t level_id(const char *text, const char *const *keys, const uint16_t *ids, int n, int32_t unseen)
 {
     int low = 0, high = n - 1;
     if (text == NULL) text = "";
@@ -183,12 +183,12 @@ class _Writer:
         name = self._root(name)
         if name in self._trace.constants:
             if name not in self._constants:
-                values = self.array(name)
+                values = narrow(self.array(name))
                 short = halves(values) if values.size >= _FEW else None
                 if short is not None:
                     values = short
                     self._halves.add(name)
-                self._constants[name] = self.constant(values, c_type(values))
+                self._constants[name] = self.constant(values)
             return self._constants[name]
         if name not in self._places:
             self._places[name] = self._placed(name)
@@ -208,23 +208,23 @@ class _Writer:
             return None
         if name not in self._wholes:
             numbers, scales = self._trace.whole[name]
-            self._wholes[name] = (self.constant(numbers, "int8_t"), self.constant(scales, "float"))
+            self._wholes[name] = (self.constant(numbers), self.constant(scales))
         return self._wholes[name]
 
     def text(self, name: str) -> str:
         return f"row->{self.fields[self._root(name)]}"
 
-    def constant(self, values: Any, kind: str) -> str:
+    def constant(self, values: NDArray[Any]) -> str:
         name = f"c{len(self.tables)}"
-        self.tables.append(table(name, values, kind))
-        self.flash_bytes += _BYTES[kind] * int(np.asarray(values).size)
+        self.tables.append(table(name, values))
+        self.flash_bytes += _BYTES[c_type(values)] * values.size
         return name
 
     def texts(self, values: list[str]) -> str:
         name = f"c{len(self.tables)}"
         body = f",\n{INDENT}".join(map(quoted, values))
         self.tables.append(f"static const char *const {name}[{len(values)}] = {{\n{INDENT}{body}\n}};")
-        self.flash_bytes += sum(5 + len(value.encode()) for value in values)
+        self.flash_bytes += sum(_POINTER_BYTES + 1 + len(value.encode()) for value in values)
         self.has_texts = True
         return name
 

@@ -1,5 +1,5 @@
-"""A page that runs an artifact in the browser, with onnxruntime-web beside it."""
+"""A folder with a page that runs an artifact in the browser, and onnxruntime-web beside it."""
 
-from potstill.export.web.page import RUNTIME_FILES, page
+from potstill.export.web.page import RUNTIME_FILES, RUNTIME_VERSION, find_runtime, page, write_page
 
-__all__ = ["RUNTIME_FILES", "page"]
+__all__ = ["RUNTIME_FILES", "RUNTIME_VERSION", "find_runtime", "page", "write_page"]

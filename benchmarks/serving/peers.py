@@ -1,4 +1,4 @@
-"""Servers to compare with, each a process of its own: python rest_peers.py KIND MODEL.onnx PORT
+"""Servers to compare with, each a process of its own: python peers.py KIND MODEL.onnx PORT
 
 bare      asyncio, uvloop and httptools; reads the request and answers with bytes that are always the same
 by-hand   the same, with `predict_one` between msgspec's decoder and encoder: what a day's work comes to

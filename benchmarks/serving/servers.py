@@ -1,11 +1,11 @@
 """One row over REST on loopback: `potstill serve` beside other servers of the same artifact, in the same run.
 
-    python benchmarks/serving/rest.py MODEL.onnx [--fastapi PYTHON] [--mlserver PYTHON]
+    python benchmarks/serving/servers.py MODEL.onnx [--fastapi PYTHON] [--mlserver COMMAND]
 
 One client asks each server in turn, so what else the machine does falls on all of them; then 16 clients
 ask one server after the other, several rounds. Every answer is held against the first to the same row.
 FastAPI and MLServer have environments of their own, with numpy, onnxruntime, msgspec, uvloop and httptools
-beside them: name their interpreters.
+beside them: name the interpreter of the one and the command of the other.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from rest_load import OneClient, Questions, ServerFailed, in_turn, many_at_once
+from load import OneClient, Questions, ServerFailed, in_turn, many_at_once
 
 import potstill
 
@@ -51,7 +51,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", type=Path, metavar="MODEL.onnx")
     parser.add_argument("--fastapi", metavar="PYTHON", help="an interpreter that has FastAPI")
-    parser.add_argument("--mlserver", metavar="PYTHON", help="an interpreter that has MLServer")
+    parser.add_argument("--mlserver", metavar="COMMAND", help="MLServer's own, as venv/bin/mlserver")
     parser.add_argument("--calls", type=int, default=3000, help="of one client, each server (default 3000)")
     parser.add_argument("--seconds", type=float, default=2.0, help="of 16 clients, a round (default 2)")
     parser.add_argument("--rounds", type=int, default=3, help="of 16 clients (default 3)")
@@ -75,7 +75,7 @@ def start_all(asked: argparse.Namespace, stack: contextlib.ExitStack) -> dict[st
 
     def peer(python: str, kind: str, path_asked: str) -> Questions:
         port = free_port()
-        stack.enter_context(running([python, str(HERE / "rest_peers.py"), kind, path, str(port)]))
+        stack.enter_context(running([python, str(HERE / "peers.py"), kind, path, str(port)]))
         return Questions(port, path_asked, plain)
 
     servers = {
@@ -159,7 +159,7 @@ def running(command: list[str], **settings: Any) -> Iterator[subprocess.Popen[by
 
 
 @contextlib.contextmanager
-def mlserver(python: str, path: str, name: str, port: int) -> Iterator[None]:
+def mlserver(command: str, path: str, name: str, port: int) -> Iterator[None]:
     """MLServer as it comes, except that it infers in the process that listens, which is its fastest."""
     with tempfile.TemporaryDirectory() as folder:
         listening = {"http_port": port, "grpc_port": free_port(), "metrics_port": free_port()}
@@ -171,7 +171,7 @@ def mlserver(python: str, path: str, name: str, port: int) -> Iterator[None]:
         }
         Path(folder, "settings.json").write_text(json.dumps(server))
         Path(folder, "model-settings.json").write_text(json.dumps(model))
-        with running([python, "-m", "mlserver.cli", "start", folder], stderr=subprocess.DEVNULL):
+        with running([command, "start", folder], stderr=subprocess.DEVNULL):
             yield
 
 
