@@ -126,6 +126,7 @@ def test_numbers_side_by_side(client: TestClient, made: Any) -> None:
         ({"age": {"shape": [1, 1, 1]}}, "shape"),
         ({"age": {"data": [[[1]]]}}, "nested"),
         ({"age": {"data": ["x"]}}, "age"),
+        ({"age": {"data": None}}, "list of data"),
         ({"age": {"name": "edge"}}, "age"),
         ({"age": {"name": "city"}}, "twice"),
         ({"age": {"shape": [2], "data": [1, 2]}}, "rows"),

@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 from starlette.applications import Starlette
+from starlette.convertors import Convertor, register_url_convertor
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -45,6 +46,21 @@ THREADED_ROWS = 64
 
 UNNAMED = "-"
 """Stands for the model in the metrics of requests that name none that is there."""
+
+
+class _Name(Convertor[str]):
+    """The name of a model in a path: no colon, behind which a verb may follow."""
+
+    regex = "[^/:]+"
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+register_url_convertor("name", _Name())
 
 
 def make_app(settings: Settings, models: Models | None = None) -> Starlette:
@@ -83,11 +99,11 @@ class Server:
 
     def routes(self) -> list[Route]:
         """All paths."""
-        model, version = "/v2/models/{model}", "/v2/models/{model}/versions/{version}"
+        model, version = "/v2/models/{model:name}", "/v2/models/{model:name}/versions/{version}"
         infer = Traffic(self.infer)
         return [
             # these two first: each path is held against the routes in turn
-            Route("/v1/models/{model}:predict", Traffic(self.predict), methods=["POST"]),
+            Route("/v1/models/{model:name}:predict", Traffic(self.predict), methods=["POST"]),
             *(Route(f"{path}/infer", infer, methods=["POST"]) for path in (model, version)),
             Route("/", self.page),
             Route("/openapi.json", self.openapi),
@@ -96,15 +112,15 @@ class Server:
             Route("/v2/health/live", self.live),
             Route("/v2/health/ready", self.ready),
             Route("/v2/repository/index", self.index, methods=["POST"]),
-            Route("/v2/repository/models/{model}/load", self.load, methods=["POST"]),
+            Route("/v2/repository/models/{model:name}/load", self.load, methods=["POST"]),
             *(Route(path, self.metadata) for path in (model, version)),
             *(Route(f"{path}/ready", self.model_ready) for path in (model, version)),
             Route("/v1/models", self.names),
-            Route("/v1/models/{model}", self.card),
-            Route("/v1/models/{model}/watch", self.watched),
-            Route("/v1/models/{model}/versions", self.versions),
-            Route("/v1/models/{model}:promote", self.promote, methods=["POST"]),
-            Route("/v1/models/{model}:rollback", self.rollback, methods=["POST"]),
+            Route("/v1/models/{model:name}", self.card),
+            Route("/v1/models/{model:name}/watch", self.watched),
+            Route("/v1/models/{model:name}/versions", self.versions),
+            Route("/v1/models/{model:name}:promote", self.promote, methods=["POST"]),
+            Route("/v1/models/{model:name}:rollback", self.rollback, methods=["POST"]),
         ]
 
     @contextlib.asynccontextmanager

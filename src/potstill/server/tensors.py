@@ -74,7 +74,9 @@ def tensor_of_json(name: str, datatype: str, shape: Sequence[int], data: Any) ->
         The datatype is unknown, or the values are not as many as the shape says.
     """
     known = _known(name, datatype, shape)
-    values = list(_flat(data, len(known))) if isinstance(data, list) else [data]
+    if not isinstance(data, list):
+        raise bad_request(f"Input {name!r} has no list of data, and no bytes behind the JSON.")
+    values = list(_flat(data, len(known)))
     _check_count(name, known, len(values))
     return Tensor(name, datatype, known, values)
 
