@@ -53,10 +53,21 @@ def locked(directory: Path, *, on_wait: Callable[[str], None]) -> Iterator[None]
         An existing folder.
     on_wait
         Told once, in one sentence, when there is something to wait for.
+
+    Raises
+    ------
+    UserError
+        When the folder cannot be written to.
     """
     waiting = False
     while True:
-        handle = (directory / LOCK).open("a+", encoding="ascii")
+        try:
+            handle = (directory / LOCK).open("a+", encoding="ascii")
+        except OSError as error:
+            raise UserError(
+                f"The folder {directory} cannot be written to: {error.strerror}.",
+                hint="Work in a folder of your own.",
+            ) from None
         if _try_lock(handle):
             if _is_current(handle, directory / LOCK):
                 break

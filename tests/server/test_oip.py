@@ -164,3 +164,21 @@ def test_broken_text_is_refused(client: TestClient, rows: list[dict[str, Any]], 
     head = json.dumps({"inputs": inputs}).encode()
     answer = client.post("/v2/models/small/infer", content=head + raw, headers={HEADER: str(len(head))})
     assert (answer.status_code, "city" in answer.json()["error"]) == (400, True)
+
+
+def test_nan_is_missing_for_clients_that_write_it(
+    client: TestClient, small: potstill.Model, rows: list[dict[str, Any]]
+) -> None:
+    row = rows[0] | {"age": None}
+    text = json.dumps({"inputs": asked([row])})
+    assert text.count("null") == 1
+    said = client.post("/v2/models/small/infer", content=text.replace("null", "NaN").encode())
+    assert said.status_code == 200, said.text
+    assert said.json()["outputs"][1]["data"] == small.predict_proba([row])[0].tolist()
+
+
+@pytest.mark.parametrize("body", [b'{"inputs": [NaN}', b'{"inputs": NaN}', b"NaN", b"[" * 100_000 + b"NaN"])
+def test_nan_excuses_nothing_else(client: TestClient, body: bytes) -> None:
+    said = client.post("/v2/models/small/infer", content=body)
+    assert said.status_code == 400
+    assert said.json()["error"].startswith("The request is not what the protocol asks for")

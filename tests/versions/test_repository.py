@@ -243,6 +243,29 @@ def test_a_history_that_begins_with_a_rollback_is_read(repository, make) -> None
         repository.rollback("income")
 
 
+def test_a_folder_that_may_only_be_read_still_answers(repository, make, monkeypatch) -> None:
+    repository.push(make(log_loss=0.1))
+    second = make(log_loss=0.2)
+    before, opened = state(repository), Path.open
+
+    def read_only(self: Path, mode: str = "r", *arguments: object, **options: object) -> object:
+        if mode not in ("r", "rb"):
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+        return opened(self, mode, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", read_only)
+    assert repository.resolve("income").is_file()
+    for call in (lambda: repository.push(second), lambda: repository.rollback("income")):
+        with pytest.raises(UserError, match="cannot be written to: Read-only file system"):
+            call()
+    assert state(repository) == before
+
+
+def test_the_root_of_a_fresh_volume_is_empty(tmp_path, make) -> None:
+    (tmp_path / "volume" / "lost+found").mkdir(parents=True)
+    assert Repository(tmp_path / "volume").push(make()).version == 1
+
+
 def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path, make) -> None:
     path = make()
     with pytest.raises(UserError, match="holds files, and they are no model repository"):

@@ -6,6 +6,7 @@ follow as bytes.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -118,7 +119,7 @@ def read_request(body: bytes, header_length: str | None) -> Asked:
             raise bad_request(f"The header {HEADER_LENGTH} must say how long the JSON in the body is.")
         head = int(header_length)
     try:
-        request = _DECODER.decode(memoryview(body)[:head])
+        request = _decoded(memoryview(body)[:head])
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise bad_request(f"The request is not what the protocol asks for: {error}.") from None
     parameters = request.parameters or {}
@@ -129,6 +130,24 @@ def read_request(body: bytes, header_length: str | None) -> Asked:
             each.name: (each.parameters or {}).get("binary_data", binary) is True for each in request.outputs
         }
     return Asked(_tensors(request.inputs, memoryview(body)[head:]), request.id, outputs, binary)
+
+
+def _decoded(text: memoryview) -> Request:
+    try:
+        return _DECODER.decode(text)
+    except msgspec.ValidationError:
+        raise
+    except msgspec.DecodeError:
+        # NaN is no JSON, but Python's json writes it, and so do clients built on it (`mlserver infer`)
+        if b"NaN" not in bytes(text):
+            raise
+        try:
+            loose = json.loads(bytes(text))
+        except ValueError:
+            loose = None
+        if loose is None:
+            raise
+        return msgspec.convert(loose, Request)
 
 
 def write_answer(served: Served, asked: Asked, answers: Sequence[Tensor]) -> tuple[bytes, dict[str, str]]:

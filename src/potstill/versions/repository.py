@@ -260,8 +260,10 @@ def _make(folder: Path, *, parents: bool = False) -> None:
 
 
 def _holds_files(folder: Path) -> bool:
-    """Whether anything is there but what a killed first push may have left: a marker half written."""
-    return any(not path.name.startswith(f".{MARKER}.") for path in folder.iterdir())
+    """Whether anything is there but what a killed first push (a marker half written) or mkfs left."""
+    return any(
+        not path.name.startswith(f".{MARKER}.") and path.name != "lost+found" for path in folder.iterdir()
+    )
 
 
 def _sha256(path: Path) -> str:
