@@ -135,3 +135,32 @@ def test_evaluate_says_what_is_wrong_with_the_labels(run: Any, classifier: Any, 
     assert done.err.splitlines()[0].startswith(f"error: {other}, line ")
     assert done.err.splitlines()[0].endswith("column 'paid': 'perhaps' is no class.")
     assert done.err.splitlines()[-1] == "hint: The model knows: maybe, no, yes."
+
+
+def test_export_writes_c_or_nothing(run: Any, classifier: Any, tmp_path: Path) -> None:
+    out = tmp_path / "My model.c"
+    done = run("export", classifier.path, "--c", out)
+    assert (done.code, done.err) == (0, "")
+    assert done.out.startswith(f"{out}: tables of ")
+    assert "void my_model_predict(const my_model_row *row, float *output)" in out.read_text()
+    answer = json.loads(run("export", classifier.path, "--c", out, "--json").out)["c"]
+    assert (answer["file"], answer["flash_bytes"] > 0, answer["ram_bytes"] > 0) == (str(out), True, True)
+    done = run("export", classifier.rows, "--c", tmp_path / "other.c")
+    assert (done.code, [path.name for path in tmp_path.iterdir()]) == (2, ["My model.c"])
+    done = run("export", classifier.path)
+    assert (done.code, done.err.splitlines()[0]) == (2, "error: Nothing was asked for.")
+
+
+def test_export_writes_a_page(run: Any, classifier: Any, tmp_path: Path) -> None:
+    done = run("export", classifier.path, "--web", tmp_path / "index.html")
+    assert done.out == (
+        f"{tmp_path}/index.html: put ort.wasm.min.js, ort-wasm-simd-threaded.mjs, "
+        "ort-wasm-simd-threaded.wasm of npm's onnxruntime-web beside it.\n"
+    )
+    assert "<title>toy</title>" in (tmp_path / "index.html").read_text(encoding="utf-8")
+
+
+def test_export_writes_a_folder_with_a_model_card(run: Any, classifier: Any, tmp_path: Path) -> None:
+    done = run("export", classifier.path, "--hub", tmp_path / "hub")
+    assert (done.code, done.out) == (0, f"{tmp_path}/hub: the model with its card as README.md.\n")
+    assert run("export", classifier.path, "--hub", tmp_path).code == 2

@@ -60,6 +60,9 @@ def test_predict_inspect_verify_and_evaluate_need_no_training_half(classifier: A
         for option in ([], ["--json"]):
             done = potstill_without_training(command, classifier.path, *option)
             assert (done.returncode, done.stderr) == (0, "")
+    for arguments in (("push", classifier.path, tmp_path / "m"), ("ls", tmp_path / "m")):
+        done = potstill_without_training(*arguments)
+        assert (done.returncode, done.stderr) == (0, "")
     done = potstill_without_training("compare", classifier.path, classifier.path, "--test", classifier.rows)
     assert done.returncode == 0, done.stderr
     done = potstill_without_training("evaluate", classifier.path, classifier.rows, "--json")

@@ -7,7 +7,7 @@ import onnx
 import pytest
 
 from potstill.artifact import Affine, Softmax
-from potstill.artifact.model import open_session
+from potstill.artifact.session import open_session
 from potstill.export import compose, graph_inputs
 from potstill.modalities import TabularEncoder
 from potstill.types import Column, Schema, Task

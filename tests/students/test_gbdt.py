@@ -15,13 +15,13 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from potstill.artifact.model import open_session
+from potstill.artifact.session import open_session
 from potstill.graph import OPSETS, GraphBuilder, Opset
 from potstill.modalities.category_codes import fit_category_codes
 from potstill.objectives import DIST, DKD, JSD, KD, LogitMSE, blended
 from potstill.students import GBDT
 from potstill.students.boosting_loss import autograd_gradients, boosting_loss, kd_gradients
-from potstill.students.forest import ZERO, round_down
+from potstill.students.forest import ZERO, Forest, round_down
 from potstill.students.gbdt import FittedGBDT
 from potstill.students.targets import blended_targets
 from potstill.testing.student import (
@@ -210,6 +210,35 @@ def test_every_form_of_the_trees_answers_alike(index: int, opset: Opset) -> None
     session = open_session(exported(fitted, case, opset).SerializeToString())
     (answers,) = session.run(None, tensors)
     np.testing.assert_allclose(answers, fitted.logits(tensors), atol=1e-5)
+
+
+def test_no_root_has_a_split_and_a_leaf_of_the_same_number() -> None:
+    """Older runtimes take it for a leaf. Two trees: 0 → (1 → leaves, leaf) and the other way round."""
+    forest = Forest(
+        tree=np.repeat([0, 1], 5),
+        node=np.tile(np.arange(5), 2),
+        feature=np.zeros(10, dtype=np.int64),
+        threshold=np.array([1, -1, 0, 0, 0, -1, 1, 0, 0, 0], dtype=np.float32),
+        left=np.array([1, 2, 0, 0, 0, 2, 3, 0, 0, 0]),
+        right=np.array([3, 4, 0, 0, 0, 1, 4, 0, 0, 0]),
+        nan_left=np.zeros(10, dtype=np.bool_),
+        is_leaf=np.tile([False, False, True, True, True], 2),
+        value=np.array([0, 0, 1, 2, 4, 0, 0, 8, 16, 32], dtype=np.float32),
+    )
+    graph = GraphBuilder()
+    x = graph.input("x", TensorProto.FLOAT, ["n", 1])
+    base, outputs = np.zeros(1, dtype=np.float32), np.array([0])
+    sums = forest.build(graph, x, base=base, outputs=outputs)
+    graph.output(sums, "sums", TensorProto.FLOAT, ["n", 1])
+    model = graph.model()
+    trees = next(node for node in model.graph.node if node.op_type == "TreeEnsemble")
+    found = {each.name: onnx.helper.get_attribute_value(each) for each in trees.attribute}
+    for root in found["tree_roots"]:
+        assert found["nodes_trueleafs"][root] != found["nodes_falseleafs"][root]
+        assert found["nodes_truenodeids"][root] != found["nodes_falsenodeids"][root]
+    rows = np.array([[-2], [0], [2]], dtype=np.float32)
+    answers = open_session(model.SerializeToString()).run(None, {"x": rows})[0]
+    np.testing.assert_array_equal(answers.ravel(), [1 + 8, 4 + 16, 2 + 32])
 
 
 def test_a_constant_target_is_answered_with_its_prior() -> None:

@@ -115,7 +115,7 @@ def test_folder_that_cannot_be_made(tmp_path: Path) -> None:
 
 def test_lock_is_waited_for_and_ends_with_the_process_that_held_it(tmp_path: Path) -> None:
     program = (
-        "import sys, time, pathlib; from potstill.transfer.lock import locked\n"
+        "import sys, time, pathlib; from potstill.files import locked\n"
         "with locked(pathlib.Path(sys.argv[1]), on_wait=print):\n"
         "    print('held', flush=True); time.sleep(60)"
     )

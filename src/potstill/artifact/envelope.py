@@ -203,15 +203,16 @@ def varint(data: bytes, position: int) -> tuple[int, int]:
 
 def _encoded(key: str, value: str) -> bytes:
     texts = [(1, key.encode()), (2, value.encode())]
-    body = b"".join(_key(field) + _encoded_varint(len(text)) + text for field, text in texts)
-    return _key(_METADATA_FIELD) + _encoded_varint(len(body)) + body
+    body = b"".join(_key(field) + encoded_varint(len(text)) + text for field, text in texts)
+    return _key(_METADATA_FIELD) + encoded_varint(len(body)) + body
 
 
 def _key(field: int) -> bytes:
-    return _encoded_varint(field << 3 | _BYTES)
+    return encoded_varint(field << 3 | _BYTES)
 
 
-def _encoded_varint(value: int) -> bytes:
+def encoded_varint(value: int) -> bytes:
+    """A number from 0 on, as Protocol Buffers writes it."""
     encoded = bytearray()
     while value > 0x7F:
         encoded.append(value & 0x7F | 0x80)

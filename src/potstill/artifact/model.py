@@ -15,6 +15,7 @@ from potstill.artifact.columns import Feeds, feeds, rows_of, slice_feeds
 from potstill.artifact.envelope import CARD_KEY, PROBES_KEY, open_envelope, read_file
 from potstill.artifact.one_row import OneRow
 from potstill.artifact.probes import Probes, as_array
+from potstill.artifact.session import open_session
 from potstill.errors import ArtifactError, UserError
 from potstill.types import Floats, Label, Schema, Task
 
@@ -59,19 +60,6 @@ def load(path: str | PathLike[str] | bytes, *, verify: bool = False) -> Model:
     if verify:
         model.verify()
     return model
-
-
-def open_session(data: bytes) -> ort.InferenceSession:
-    """An ONNX Runtime session of one thread with all graph optimisations, as every measurement uses it."""
-    import onnxruntime as ort  # a fifth of a second, which those who only read a card need not spend
-
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
-    options.log_severity_level = 3
-    return ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
 
 
 def run(session: ort.InferenceSession, inputs: Feeds) -> Floats:
@@ -229,6 +217,25 @@ class Model:
         except UnicodeEncodeError as error:
             raise _not_utf8(error) from None
 
+    def note_one(self, row: Mapping[str, Any]) -> tuple[Feeds, Floats]:
+        """One row as fast as `predict_one`, in the form that a watch takes note of.
+
+        Returns
+        -------
+        tuple
+            What `feeds` makes of a list with the row alone, and what `outputs` answers to it.
+
+        Raises
+        ------
+        UserError
+            When the row lacks a column or a value is of a wrong type.
+        """
+        try:
+            inputs, outputs = self._ask.noted(row)
+        except UnicodeEncodeError as error:
+            raise _not_utf8(error) from None
+        return inputs, outputs.reshape(1, -1)
+
     def verify(self) -> Verification:
         """Replay the probe rows the artifact carries, raw values and all.
 
@@ -259,6 +266,8 @@ class Model:
     def outputs(self, inputs: Feeds) -> Floats:
         """``(n, K)`` probabilities, or ``(n, 1)`` values, for inputs already converted by `feeds`."""
         n_rows = rows_of(inputs)
+        if n_rows <= _ROWS_AT_ONCE:
+            return run(self._session, inputs).reshape(n_rows, self.task.n_outputs)
         outputs = np.empty((n_rows, self.task.n_outputs), dtype=np.float32)
         for start in range(0, n_rows, _ROWS_AT_ONCE):
             stop = min(start + _ROWS_AT_ONCE, n_rows)

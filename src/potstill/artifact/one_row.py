@@ -2,40 +2,56 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from array import array
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, final
+from collections.abc import Callable, Mapping, Sequence
+from operator import itemgetter
+from types import NoneType
+from typing import TYPE_CHECKING, Any, NamedTuple, final
 
 import numpy as np
 
 from potstill.artifact.columns import Feeds, wrong_value
 from potstill.artifact.frames import missing_columns
+from potstill.artifact.interned import InternedTexts
 from potstill.artifact.values import CONVERTERS, Refused
 from potstill.errors import UserError
-from potstill.types import ColumnKind, Doubles, Floats, Schema
+from potstill.types import ColumnKind, Floats, Schema
 
 if TYPE_CHECKING:
     import onnxruntime as ort
+
+_PLAIN: dict[ColumnKind, frozenset[type]] = {
+    "numeric": frozenset({float, int, bool}),
+    "boolean": frozenset({bool}),
+    "categorical": frozenset({str}),
+    "date": frozenset(),
+}
+"""Kind of column to the types whose values need no conversion before they are stored."""
+
+
+_KEPT_LEVELS = 1000
+"""Levels of a column that are kept as tensors, the most frequent ones: bounds the memory."""
 
 
 @final
 class OneRow:
     """Asks a session about single rows; safe to share between threads.
 
-    Numbers and dates are written into memory that is bound to the graph's inputs, once a thread: with dozens
-    of columns that halves the time. The runtime binds no text: rows with categories are fed anew each time.
+    Each thread has arrays of its own, one element a column, bound to the graph's inputs: with dozens of
+    columns that halves the time. Known categories are bound as tensors the runtime keeps; a row with an
+    unknown one is fed to the graph anew.
     """
 
-    __slots__ = ("_bound", "_output", "_reader", "_session")
+    __slots__ = ("_interned", "_mine", "_reader", "_session")
 
     def __init__(self, session: ort.InferenceSession, schema: Schema) -> None:
         self._session = session
-        self._output = [session.get_outputs()[0].name]
         self._reader = RowReader(schema)
-        bindable = all(column.kind != "categorical" for column in schema.columns)
-        self._bound = threading.local() if bindable else None
+        levels = (column.levels[:_KEPT_LEVELS] for column in schema.columns)
+        self._interned = InternedTexts({"", *itertools.chain.from_iterable(levels)})
+        self._mine = threading.local()
 
     def __call__(self, row: Mapping[str, Any]) -> list[float]:
         """The first output of the graph for ``row``.
@@ -45,89 +61,120 @@ class OneRow:
         UserError
             When the row is no mapping, lacks a column, or a value is of a wrong type.
         """
-        if self._bound is None:
-            answer = self._session.run(self._output, self._reader.feeds(row))[0]
-            return answer.ravel().tolist()  # type: ignore[no-any-return]
-        mine: _Bound | None = getattr(self._bound, "mine", None)
-        if mine is None:
-            mine = self._bound.mine = _Bound(self._session, self._reader)
-        return mine.answer(row)
+        return self._bound().answer(row).ravel().tolist()
+
+    def noted(self, row: Mapping[str, Any]) -> tuple[Feeds, Floats]:
+        """The row's ``(1,)`` inputs and the answer, in arrays of their own; raises as the call does."""
+        place = self._reader.place()
+        place.texts[:] = texts = self._reader.read(row, place)
+        return place.feeds, self._bound().answer_to(place, texts).copy()
+
+    def _bound(self) -> _Bound:
+        try:
+            return self._mine.bound  # type: ignore[no-any-return]
+        except AttributeError:
+            bound = self._mine.bound = _Bound(self._session, self._reader, self._interned)
+            return bound
 
 
+@final
 class _Bound:
-    """Buffers of one thread, bound to the inputs and the first output of a session."""
+    """Arrays of one thread, bound to the inputs and the first output of a session."""
 
-    __slots__ = ("_binding", "_dates", "_numbers", "_output", "_reader", "_session")
+    __slots__ = ("_binding", "_interned", "_output", "_place", "_reader", "_session", "_texts")
 
-    def __init__(self, session: ort.InferenceSession, reader: RowReader) -> None:
-        self._session, self._reader = session, reader
-        self._numbers = np.zeros(len(reader.numbers.names), np.float32)
-        self._dates = np.zeros(len(reader.dates.names), np.float64)
+    def __init__(self, session: ort.InferenceSession, reader: RowReader, interned: InternedTexts) -> None:
+        self._session, self._reader, self._interned = session, reader, interned
+        self._place = place = reader.place()
         self._binding = session.io_binding()
-        for group, buffer in ((reader.numbers, self._numbers), (reader.dates, self._dates)):
-            for at, name in enumerate(group.names):
-                place = buffer[at : at + 1]
-                self._binding.bind_input(name, "cpu", 0, place.dtype, place.shape, place.ctypes.data)
+        for name, value in place.feeds.items():
+            if value.dtype != object:
+                self._binding.bind_input(name, "cpu", 0, value.dtype, value.shape, value.ctypes.data)
+        self._texts: list[str | None] = [None] * len(reader.texts.names)
         first = session.get_outputs()[0]
-        self._output = np.zeros([size if isinstance(size, int) else 1 for size in first.shape], np.float32)
-        shape = list(self._output.shape)
+        shape = [size if isinstance(size, int) else 1 for size in first.shape]
+        self._output = np.zeros(shape, np.float32)
         self._binding.bind_output(first.name, "cpu", 0, np.float32, shape, self._output.ctypes.data)
 
-    def answer(self, row: Mapping[str, Any]) -> list[float]:
-        self._reader.read_into(row, self._numbers, self._dates)
-        self._session.run_with_iobinding(self._binding)
-        return self._output.ravel().tolist()
+    def answer(self, row: Mapping[str, Any]) -> Floats:
+        """The first output for a row, in memory that the next answer overwrites."""
+        return self._run(self._reader.read(row, self._place))
+
+    def answer_to(self, place: Place, texts: Sequence[str]) -> Floats:
+        """The same for a row that was read already."""
+        self._place.numbers[:] = place.numbers
+        self._place.dates[:] = place.dates
+        return self._run(texts)
+
+    def _run(self, texts: Sequence[str]) -> Floats:
+        if self._bind(texts):
+            self._session.run_with_iobinding(self._binding)
+            return self._output
+        self._place.texts[:] = texts
+        outputs = [self._session.get_outputs()[0].name]
+        return self._session.run(outputs, self._place.feeds)[0]  # type: ignore[no-any-return]
+
+    def _bind(self, texts: Sequence[str]) -> bool:
+        """Bind the categories that differ from those of the last row; False when one is unknown."""
+        bound = self._texts
+        for at, text in enumerate(texts):
+            if text != bound[at]:
+                tensor = self._interned.tensor(text)
+                if tensor is None:
+                    return False
+                self._binding.bind_ortvalue_input(self._reader.texts.names[at], tensor)
+                bound[at] = text
+        return True
 
 
 class RowReader:
-    """One row to feeds: one buffer for all columns of a type, so numpy is called a few times, not per column.
+    """Reads one row into arrays: one array for all columns of a type, so numpy is called a few times."""
 
-    The buffers are made anew for each row: threads share nothing.
-    """
-
-    __slots__ = ("_schema", "_texts", "dates", "numbers")
+    __slots__ = ("_dates", "_flags", "_numbers", "_schema", "texts")
 
     def __init__(self, schema: Schema) -> None:
         self._schema = schema
-        self.numbers = _Group.of(schema, "numeric", "boolean")
-        self.dates = _Group.of(schema, "date")
-        self._texts = _Group.of(schema, "categorical")
+        self._numbers = _Group.of(schema, "numeric")
+        self._flags = _Group.of(schema, "boolean")
+        self.texts = _Group.of(schema, "categorical")
+        self._dates = _Group.of(schema, "date")
 
-    def feeds(self, row: Mapping[str, Any]) -> Feeds:
-        """The row's ``(1,)`` inputs.
+    def place(self) -> Place:
+        """Fresh arrays for one row."""
+        numbers = np.zeros(len(self._numbers.names) + len(self._flags.names), np.float32)
+        texts = np.empty(len(self.texts.names), dtype=object)
+        dates = np.zeros(len(self._dates.names), np.float64)
+        feeds: Feeds = {}
+        for names, values in (
+            (self._numbers.names + self._flags.names, numbers),
+            (self.texts.names, texts),
+            (self._dates.names, dates),
+        ):
+            feeds.update((name, values[at : at + 1]) for at, name in enumerate(names))
+        return Place(numbers, texts, dates, feeds)
+
+    def read(self, row: Mapping[str, Any], place: Place) -> Sequence[str]:
+        """Write the row's numbers and dates into ``place`` and return its texts.
 
         Raises
         ------
         UserError
-            When the row is no mapping, lacks a column, or a value is of a wrong type.
+            When the row is no mapping, lacks a column, or a value is of a wrong type; nothing is
+            written then.
         """
-        inputs: Feeds = {}
-        try:
-            if self.numbers.names:
-                # array narrows to float32 without the overflow warning whose silencing in numpy costs 1 µs
-                numbers = array("f", [convert(row[name]) for name, convert in self.numbers.converters])
-                inputs.update(
-                    zip(self.numbers.names, np.frombuffer(numbers, np.float32).reshape(-1, 1), strict=True)
-                )
-            if self._texts.names:
-                texts = [[convert(row[name])] for name, convert in self._texts.converters]
-                inputs.update(zip(self._texts.names, np.array(texts, dtype=object), strict=True))
-            if self.dates.names:
-                dates = [[convert(row[name])] for name, convert in self.dates.converters]
-                inputs.update(zip(self.dates.names, np.array(dates, dtype=np.float64), strict=True))
-        except (KeyError, IndexError, TypeError, OverflowError, Refused):
-            raise self._error(row) from None
-        return inputs
-
-    def read_into(self, row: Mapping[str, Any], numbers: Floats, dates: Doubles) -> None:
-        """Write the row's values into ``(F,)`` and ``(D,)``; raises as `feeds` does."""
         try:
             # array narrows to float32 without the overflow warning whose silencing in numpy costs 1 µs
-            numbers[:] = array("f", [convert(row[name]) for name, convert in self.numbers.converters])
-            if self.dates.names:
-                dates[:] = [convert(row[name]) for name, convert in self.dates.converters]
+            numbers = array("f", self._numbers.read(row))
+            if self._flags.names:
+                numbers.extend(self._flags.read(row))
+            texts, dates = self.texts.read(row), self._dates.read(row)
         except (KeyError, IndexError, TypeError, OverflowError, Refused):
             raise self._error(row) from None
+        if numbers:
+            place.numbers[:] = numbers
+        if dates:
+            place.dates[:] = dates
+        return texts
 
     def _error(self, row: Any) -> UserError:
         if not isinstance(row, Mapping):
@@ -145,15 +192,55 @@ class RowReader:
         raise AssertionError("a row that every converter takes was refused")
 
 
-@dataclass(frozen=True)
-class _Group:
+class Place(NamedTuple):
+    """Arrays that hold one row.
+
+    Parameters
+    ----------
+    numbers
+        ``(F,)`` float32: numeric columns, then boolean ones.
+    texts
+        ``(C,)`` object array of str: categorical columns.
+    dates
+        ``(D,)`` float64: days since 1970-01-01.
+    feeds
+        Column name to its element of the arrays above, as a view of shape ``(1,)``.
+    """
+
+    numbers: np.ndarray[Any, Any]
+    texts: np.ndarray[Any, Any]
+    dates: np.ndarray[Any, Any]
+    feeds: Feeds
+
+
+class _Group(NamedTuple):
+    """The columns of one kind, read at once."""
+
     names: tuple[str, ...]
-    converters: tuple[tuple[str, Callable[[Any], Any]], ...]
+    get: Callable[[Any], Sequence[Any]]
+    plain: frozenset[type]
+    plain_or_missing: frozenset[type]
+    convert: Callable[[Any], Any]
+    missing: Any
 
     @classmethod
-    def of(cls, schema: Schema, *kinds: ColumnKind) -> _Group:
-        columns = [column for column in schema.columns if column.kind in kinds]
-        return cls(
-            tuple(column.name for column in columns),
-            tuple((column.name, CONVERTERS[column.kind]) for column in columns),
-        )
+    def of(cls, schema: Schema, kind: ColumnKind) -> _Group:
+        names = tuple(column.name for column in schema.columns if column.kind == kind)
+        convert, plain = CONVERTERS[kind], _PLAIN[kind]
+        return cls(names, _getter(names), plain, plain | {NoneType}, convert, convert(None))
+
+    def read(self, row: Mapping[str, Any]) -> Sequence[Any]:
+        values = self.get(row)
+        kinds = set(map(type, values))
+        if kinds <= self.plain:
+            return values
+        if kinds <= self.plain_or_missing:
+            missing = self.missing
+            return [missing if value is None else value for value in values]
+        return list(map(self.convert, values))
+
+
+def _getter(names: tuple[str, ...]) -> Callable[[Any], Sequence[Any]]:
+    if len(names) > 1:
+        return itemgetter(*names)
+    return lambda row: [row[name] for name in names]

@@ -8,8 +8,9 @@ from potstill.artifact.calibration import Affine
 from potstill.artifact.card import Card, encode_card
 from potstill.artifact.columns import Feeds
 from potstill.artifact.envelope import CARD_KEY, PROBES_KEY, graph_hash, with_metadata
-from potstill.artifact.model import Model, open_session
+from potstill.artifact.model import Model
 from potstill.artifact.probes import Probes, probe_feeds, probe_rows
+from potstill.artifact.session import open_session
 from potstill.types import Schema
 
 _FIXED_POINT_ROUNDS = 8

@@ -1,7 +1,7 @@
 """The command line: one file a command, listed in `COMMANDS`.
 
 Data goes to stdout, progress and messages to stderr. Nothing heavy is imported before a command runs, and
-`predict`, `compare`, `drift`, `inspect` and `verify` never import the training half at all.
+`predict`, `compare`, `drift`, `inspect`, `verify`, `push` and its like never import the training half at all.
 """
 
 from __future__ import annotations
@@ -22,18 +22,23 @@ from potstill.cli.demo import demo
 from potstill.cli.distill import distill
 from potstill.cli.drift import drift
 from potstill.cli.evaluate import evaluate
+from potstill.cli.export import export
 from potstill.cli.guard import guarded
 from potstill.cli.inspect import inspect
 from potstill.cli.parts import parts
 from potstill.cli.predict import predict
+from potstill.cli.push import push
 from potstill.cli.report import report
+from potstill.cli.serve import serve
 from potstill.cli.verify import verify
+from potstill.cli.versions import ls, promote, rollback
 
 COMMANDS: tuple[click.Command, ...] = (
     demo,
     distill,
     collect,
     predict,
+    serve,
     evaluate,
     compare,
     drift,
@@ -41,6 +46,11 @@ COMMANDS: tuple[click.Command, ...] = (
     inspect,
     verify,
     report,
+    export,
+    push,
+    promote,
+    rollback,
+    ls,
     parts,
 )
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from potstill.errors import UserError
-from potstill.export import write_whole
+from potstill.files import write_whole
 from potstill.training.candidates import ranked
 from potstill.types import Latency, Progress, Silent
 

@@ -11,7 +11,7 @@ import msgspec
 from potstill.artifact import Card, Model, load
 from potstill.distillation.frontier import FrontierPoint, save_frontier
 from potstill.errors import UserError
-from potstill.export import write_whole
+from potstill.files import write_whole
 from potstill.report import ReportFacts, save_report, verdict
 from potstill.report.contenders import in_order
 from potstill.training.candidates import Candidate, pareto

@@ -4,7 +4,7 @@ from potstill.export.calibrate import fit_temperature
 from potstill.export.compose import compose
 from potstill.export.inputs import graph_inputs
 from potstill.export.parity import ParityReport, check_parity
-from potstill.export.write import artifact_bytes, write_artifact, write_whole
+from potstill.export.write import artifact_bytes, write_artifact
 
 __all__ = [
     "ParityReport",
@@ -14,5 +14,4 @@ __all__ = [
     "fit_temperature",
     "graph_inputs",
     "write_artifact",
-    "write_whole",
 ]

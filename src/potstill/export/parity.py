@@ -14,7 +14,8 @@ from onnxruntime import InferenceSession
 
 from potstill.artifact.calibration import Affine, Calibration
 from potstill.artifact.columns import Feeds, feeds, slice_feeds
-from potstill.artifact.model import open_session, run
+from potstill.artifact.model import run
+from potstill.artifact.session import open_session
 from potstill.errors import ParityFailed
 from potstill.export.inputs import graph_inputs
 from potstill.export.perturb import Splits, perturbed

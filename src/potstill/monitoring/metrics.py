@@ -78,6 +78,7 @@ class ServingMetrics:
         self.in_flight = Gauge(
             "potstill_in_flight_requests", "Requests being answered now.", registry=self.registry
         )
+        self._counted: dict[tuple[str, str, str, str], Callable[[float, int], None]] = {}
         self._watched = WatchCollector()
         self.registry.register(self._watched)
 
@@ -85,10 +86,24 @@ class ServingMetrics:
         self, model: str, version: str, protocol: str, *, status: str, n_rows: int, seconds: float
     ) -> None:
         """Count an answered request; rows only of those that succeeded."""
-        self._requests.labels(model, version, protocol, status).inc()
-        self._seconds.labels(model, version, protocol).observe(seconds)
-        if n_rows:
-            self._rows.labels(model, version).inc(n_rows)
+        labels = (model, version, protocol, status)
+        count = self._counted.get(labels)
+        if count is None:  # to look three metrics up by their labels takes longer than to count
+            count = self._counted[labels] = self._counter(*labels)
+        count(seconds, n_rows)
+
+    def _counter(self, model: str, version: str, protocol: str, status: str) -> Callable[[float, int], None]:
+        requests = self._requests.labels(model, version, protocol, status)
+        duration = self._seconds.labels(model, version, protocol)
+        rows = self._rows.labels(model, version)
+
+        def count(seconds: float, n_rows: int) -> None:
+            requests.inc()
+            duration.observe(seconds)
+            if n_rows:
+                rows.inc(n_rows)
+
+        return count
 
     def watch(self, model: str, report: Callable[[], WatchReport]) -> None:
         """From now on tell what this `Watch.report` says of ``model``; replaces an earlier one."""

@@ -83,6 +83,9 @@ class Forest:
         rank = np.where(self.is_leaf, np.cumsum(self.is_leaf), np.cumsum(~self.is_leaf)) - 1
         start = first[self.tree[split]]
         left, right = start + self.left[split], start + self.right[split]
+        turn = _turn(first + self.left[first], first + self.right[first], rank, self.is_leaf)
+        leaf = np.roll(leaf, turn)
+        rank[leaf] = np.arange(len(leaf))
         sums = graph.node(
             "TreeEnsemble",
             features,
@@ -125,6 +128,21 @@ class Forest:
             target_ids=outputs[self.tree[leaf] % len(outputs)].tolist(),
             target_weights_as_tensor=numpy_helper.from_array(self.value[leaf], "values"),
         )
+
+
+def _turn(left: Ints, right: Ints, rank: Ints, is_leaf: Bools) -> int:
+    """By how much the leaves' numbers turn, so that no root has a split and a leaf of the same one.
+
+    ``left`` and ``right`` are the roots' children, ``rank`` the number of each node among splits or leaves.
+    ONNX Runtime 1.21 to 1.23 and some after them take such a root for a leaf (microsoft/onnxruntime issue
+    24679).
+    """
+    mixed = is_leaf[left] != is_leaf[right]
+    left, right = left[mixed], right[mixed]
+    split, leaf = (rank[np.where(is_leaf[left] == which, left, right)] for which in (False, True))
+    n_leaves = int(is_leaf.sum())
+    taken = set(((split - leaf) % n_leaves).tolist())
+    return next(turn for turn in range(n_leaves) if turn not in taken)
 
 
 def read_forest(model_text: str, nan_value: Floats) -> Forest:

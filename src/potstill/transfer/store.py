@@ -24,8 +24,7 @@ import numpy as np
 import pyarrow as pa
 
 from potstill.errors import StoreError, UserError
-from potstill.transfer.lock import NAME as LOCK
-from potstill.transfer.lock import locked, locked_if_free
+from potstill.files import LOCK, locked, locked_if_free
 from potstill.types import Floats
 
 FORMAT = 1

@@ -1,14 +1,19 @@
-"""A lock on a folder that the system lets go of by itself when the process that held it dies."""
+"""Files that are there wholly or not at all, and a lock on a folder that dies with its process."""
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from os import PathLike
 from pathlib import Path
 from typing import IO
+
+from potstill.errors import UserError
 
 if sys.platform == "win32":
     import msvcrt
@@ -31,7 +36,7 @@ else:
         return True
 
 
-NAME = "lock"
+LOCK = "lock"
 _POLL_S = 0.05
 
 
@@ -48,12 +53,23 @@ def locked(directory: Path, *, on_wait: Callable[[str], None]) -> Iterator[None]
         An existing folder.
     on_wait
         Told once, in one sentence, when there is something to wait for.
+
+    Raises
+    ------
+    UserError
+        When the folder cannot be written to.
     """
     waiting = False
     while True:
-        handle = (directory / NAME).open("a+", encoding="ascii")
+        try:
+            handle = (directory / LOCK).open("a+", encoding="ascii")
+        except OSError as error:
+            raise UserError(
+                f"The folder {directory} cannot be written to: {error.strerror}.",
+                hint="Work in a folder of your own.",
+            ) from None
         if _try_lock(handle):
-            if _is_current(handle, directory / NAME):
+            if _is_current(handle, directory / LOCK):
                 break
             handle.close()  # the folder was pruned between opening and locking
             directory.mkdir(parents=True, exist_ok=True)
@@ -76,7 +92,7 @@ def locked(directory: Path, *, on_wait: Callable[[str], None]) -> Iterator[None]
 @contextmanager
 def locked_if_free(directory: Path) -> Iterator[bool]:
     """Hold the lock of ``directory`` where nobody else does; yields whether it is held."""
-    with (directory / NAME).open("a+", encoding="ascii") as handle:
+    with (directory / LOCK).open("a+", encoding="ascii") as handle:
         yield _try_lock(handle)
 
 
@@ -85,3 +101,37 @@ def _is_current(handle: IO[str], path: Path) -> bool:
         return os.path.samestat(os.fstat(handle.fileno()), path.stat())
     except FileNotFoundError:
         return False
+
+
+def write_whole(data: bytes, path: str | PathLike[str]) -> None:
+    """Write a file that is there wholly or not at all: beside it first, to the disk, then renamed.
+
+    Raises
+    ------
+    UserError
+        When it cannot be written; what was there before is then still there.
+    """
+    target = Path(path)
+    beside = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.part")
+    try:
+        with beside.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(target)
+    except OSError as error:
+        raise _not_written(target, error) from None
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _not_written(target: Path, error: OSError) -> UserError:
+    if error.errno == errno.ENOSPC:
+        return UserError(
+            f"{target} cannot be written: the disk is full.", hint="Free some space, or write elsewhere."
+        )
+    if error.errno == errno.ENOENT:
+        return UserError(
+            f"{target} cannot be written: there is no folder {target.parent}.", hint="Make the folder first."
+        )
+    return UserError(f"{target} cannot be written: {error.strerror}.", hint="Write to a place of your own.")

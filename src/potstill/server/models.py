@@ -1,0 +1,137 @@
+"""The models a server answers with, by name and version, exchanged as a whole."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import final
+
+from potstill.artifact import Model, load
+from potstill.errors import UserError
+from potstill.monitoring import Watch
+from potstill.server.errors import not_found
+from potstill.versions import Repository, is_repository
+
+CHAMPION = "champion"
+"""The alias of a repository's models that requests are answered with."""
+
+VERSION_DIGITS = 12
+"""Of the content hash, which is the version of a file outside a repository."""
+
+
+@dataclass(frozen=True)
+class Served:
+    """A model that requests are answered with.
+
+    Parameters
+    ----------
+    name, version
+        As requests name it.
+    model
+        The opened artifact.
+    watch
+        Its live traffic; None where nothing is watched.
+    """
+
+    name: str
+    version: str
+    model: Model
+    watch: Watch | None
+
+
+@final
+class Models:
+    """All models of a server. Safe between threads: a request keeps the one it began with.
+
+    Parameters
+    ----------
+    source
+        An artifact (its stem is its name), a folder of artifacts, or a model repository.
+    watched
+        Whether live traffic is watched.
+
+    Raises
+    ------
+    UserError
+        There is nothing to serve, or an artifact cannot be opened.
+    """
+
+    def __init__(self, source: Path, *, watched: bool = True) -> None:
+        self._source = source
+        self._watched = watched
+        self._reloading = threading.Lock()
+        self._served: Mapping[str, Served] = {}
+        self.reload()
+
+    def __iter__(self) -> Iterator[Served]:
+        return iter(self._served.values())
+
+    @property
+    def repository(self) -> Repository | None:
+        """The repository the models come from, if they come from one."""
+        return Repository(self._source) if is_repository(self._source) else None
+
+    def named(self, name: str, version: str | None = None) -> Served:
+        """The model of this name, and of this version if one is named.
+
+        Raises
+        ------
+        RequestError
+            There is none: 404.
+        """
+        served = self._served.get(name)
+        if served is None:
+            raise not_found(f"model {name!r}")
+        if version is not None and version != served.version:
+            raise not_found(f"version {version!r} of model {name!r}")
+        return served
+
+    def reload(self) -> list[str]:
+        """Look at the source again; return the names whose model is another than before.
+
+        What cannot be opened changes nothing: the models that were served still are.
+
+        Raises
+        ------
+        UserError
+            There is nothing to serve any more, or an artifact cannot be opened.
+        """
+        with self._reloading:
+            found = dict(_artifacts(self._source))
+            if not found:
+                raise UserError(
+                    f"There is no model to serve in {self._source}.",
+                    hint="Name an .onnx file, a folder of such files, or a model repository "
+                    "(see potstill push --help).",
+                )
+            served = {name: self._opened(name, *at) for name, at in found.items()}
+            changed = [
+                name for name in {*served, *self._served} if served.get(name) is not self._served.get(name)
+            ]
+            self._served = served
+            return sorted(changed)
+
+    def _opened(self, name: str, version: str | None, read: Callable[[], bytes]) -> Served:
+        before = self._served.get(name)
+        if before is not None and version == before.version:
+            return before
+        model = load(read())
+        version = version or model.card.content_hash[:VERSION_DIGITS]
+        if before is not None and version == before.version:
+            return before
+        return Served(name, version, model, Watch(model) if self._watched else None)
+
+
+def _artifacts(source: Path) -> Iterator[tuple[str, tuple[str | None, Callable[[], bytes]]]]:
+    """Name, version (None where the file must say it) and bytes of everything there is to serve."""
+    if is_repository(source):
+        repository = Repository(source)
+        for name in repository.names():
+            for each in repository.versions(name):
+                if CHAMPION in each.aliases:
+                    yield name, (str(each.version), repository.resolve(name, each.version).read_bytes)
+        return
+    for file in sorted(source.glob("*.onnx")) if source.is_dir() else [source]:
+        yield file.stem, (None, file.read_bytes)

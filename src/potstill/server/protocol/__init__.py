@@ -1,0 +1,1 @@
+"""The protocol of `potstill.server.grpc_service`, compiled."""

@@ -1,0 +1,145 @@
+"""A server process: uvicorn around the application, its signals, and workers side by side."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from typing import Any
+
+import msgspec
+import uvicorn
+from starlette.applications import Starlette
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.supervisors import Multiprocess
+
+from potstill.server.app import make_app
+from potstill.server.errors import RequestError
+from potstill.server.settings import Settings
+
+SETTINGS_KEY = "POTSTILL_SERVE"
+"""The environment variable by which workers learn their settings."""
+
+GRACE_S = 30
+"""Seconds that requests in flight have when the server is told to stop."""
+
+
+class Listening(msgspec.Struct, frozen=True):
+    """Where a server listens.
+
+    Parameters
+    ----------
+    host, port
+        The address; port 0 takes a free one.
+    workers
+        Processes side by side.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    workers: int = 1
+
+
+class PatientProtocol(HttpToolsProtocol):
+    """uvicorn's protocol, which closes a connection whose headers do not arrive in time."""
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self._late: asyncio.TimerHandle | None = None
+        self._expect_headers()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._headers_came()
+        super().connection_lost(exc)
+
+    def on_message_begin(self) -> None:
+        self._headers_came()
+        self._expect_headers()
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        self._headers_came()
+        super().on_headers_complete()
+
+    def _expect_headers(self) -> None:
+        limit_s = self.config.header_timeout_s if isinstance(self.config, Config) else 10.0
+        self._late = self.loop.call_later(limit_s, self.transport.close)
+
+    def _headers_came(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
+
+
+class Config(uvicorn.Config):
+    """uvicorn's configuration, and what its connections look up beside it."""
+
+    header_timeout_s: float = 10.0
+
+
+def serve(settings: Settings, listening: Listening) -> None:
+    """Serve until told to stop; then finish what is in flight.
+
+    Raises
+    ------
+    UserError
+        There is nothing to serve, or an artifact cannot be opened.
+    """
+    if listening.workers == 1:
+        app = make_app(settings)
+        _Single(_config(app, settings, listening), app).run()
+        return
+    make_app(settings)  # says what is wrong before there are processes
+    os.environ[SETTINGS_KEY] = msgspec.json.encode(settings).decode()
+    config = _config("potstill.server.run:worker_app", settings, listening)
+    # A worker that dies is replaced; SIGHUP replaces them all in turn, with the models as they are then.
+    Multiprocess(config, sockets=[config.bind_socket()]).run()
+
+
+def worker_app() -> Starlette:
+    """The application of one of several workers."""
+    return make_app(msgspec.json.decode(os.environ[SETTINGS_KEY], type=Settings))
+
+
+class _Single(uvicorn.Server):
+    """One process. ``SIGHUP`` reloads the models."""
+
+    def __init__(self, config: uvicorn.Config, app: Starlette) -> None:
+        super().__init__(config)
+        self._app = app
+
+    async def startup(self, sockets: list[Any] | None = None) -> None:
+        with contextlib.suppress(NotImplementedError, RuntimeError):
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reload)
+        await super().startup(sockets=sockets)
+
+    def _reload(self) -> None:
+        def work() -> None:
+            with contextlib.suppress(RequestError):
+                self._app.state.server.reload()
+
+        asyncio.get_running_loop().run_in_executor(None, work)
+
+
+def _config(app: Any, settings: Settings, listening: Listening) -> Config:
+    config = Config(
+        app,
+        factory=isinstance(app, str),
+        host=listening.host,
+        port=listening.port,
+        workers=listening.workers,
+        http=PatientProtocol,
+        loop="auto",
+        ws="none",
+        lifespan="on",
+        access_log=False,
+        server_header=False,
+        date_header=False,
+        log_level="warning",
+        timeout_graceful_shutdown=GRACE_S,
+        ssl_certfile=settings.certificate or None,
+        ssl_keyfile=settings.key or None,
+    )
+    config.header_timeout_s = settings.header_timeout_s
+    return config

@@ -1,0 +1,51 @@
+"""What a server allows: limits with sane defaults."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """How a server behaves; the flags of ``potstill serve``.
+
+    Parameters
+    ----------
+    source
+        An artifact, a folder of artifacts, or a model repository.
+    max_body_bytes
+        Larger requests are refused (413).
+    max_rows
+        Rows of one request (413 beyond).
+    max_concurrent
+        Requests at work or waiting at once; more are told to come back (429).
+    request_timeout_s
+        For a request's body to arrive and be answered (408).
+    header_timeout_s
+        For a request's headers to arrive; then the connection is closed.
+    token
+        Bearer token that every request but those for health must carry; empty for none.
+    poll_s
+        Seconds between looks at a model repository for switched aliases; 0 looks only when told to.
+    watch
+        Whether live traffic is held against what the artifacts know of their training rows.
+    grpc_address
+        ``host:port`` for gRPC; empty for none.
+    certificate, key
+        PEM files for TLS; empty for plain connections.
+    shares_port
+        Whether several workers listen at the gRPC address.
+    """
+
+    source: str
+    max_body_bytes: int = 8_000_000
+    max_rows: int = 10_000
+    max_concurrent: int = 256
+    request_timeout_s: float = 30.0
+    header_timeout_s: float = 10.0
+    token: str = ""
+    poll_s: float = 1.0
+    watch: bool = True
+    grpc_address: str = ""
+    certificate: str = ""
+    key: str = ""
+    shares_port: bool = False

@@ -1,0 +1,72 @@
+"""The gRPC calls in this process: values that come as typed contents, and what is wrong with them."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import potstill
+from potstill.server import Settings
+from potstill.server.app import Server
+from potstill.server.errors import RequestError
+from potstill.server.grpc_service import MESSAGES, Service
+from potstill.server.models import Models
+
+
+@pytest.fixture
+def service(made: Path) -> Service:
+    return Service(Server(Settings(str(made)), Models(made)))
+
+
+def request_for(rows: list[dict[str, Any]]) -> Any:
+    inputs = [
+        ("age", "FP64", {"fp64_contents": [row["age"] for row in rows]}),
+        ("city", "BYTES", {"bytes_contents": [row["city"].encode() for row in rows]}),
+        ("member", "BOOL", {"bool_contents": [row["member"] for row in rows]}),
+        ("since", "BYTES", {"bytes_contents": [row["since"].encode() for row in rows]}),
+    ]
+    return MESSAGES["ModelInferRequest"](
+        model_name="small",
+        inputs=[
+            {"name": name, "datatype": kind, "shape": [len(rows)], "contents": contents}
+            for name, kind, contents in inputs
+        ],
+    )
+
+
+def full(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [row for row in rows if None not in row.values()]
+
+
+def test_typed_contents_in_and_out(
+    service: Service, small: potstill.Model, rows: list[dict[str, Any]]
+) -> None:
+    answer = asyncio.run(service.model_infer(request_for(full(rows))))
+    outputs = {each.name: each for each in answer.outputs}
+    labels = [label.decode() for label in outputs["label"].contents.bytes_contents]
+    assert labels == small.predict(full(rows)).tolist()
+    answered = np.reshape(outputs["probabilities"].contents.fp32_contents, (-1, 2))
+    np.testing.assert_allclose(answered, small.predict_proba(full(rows)), atol=1e-6)
+    assert not answer.raw_output_contents
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda request: request.inputs.pop(), "missing"),
+        (lambda request: request.raw_input_contents.append(b"x"), "raw_input_contents"),
+        (lambda request: setattr(request.inputs[0], "datatype", "FP16"), "raw"),
+        (lambda request: request.inputs[1].contents.bytes_contents.__setitem__(0, b"\xff"), "UTF-8"),
+        (lambda request: request.outputs.add(name="wealth"), "wealth"),
+        (lambda request: setattr(request, "model_version", "7"), "version"),
+    ],
+)
+def test_what_is_wrong_is_said(service: Service, rows: list[dict[str, Any]], change: Any, said: str) -> None:
+    request = request_for(full(rows))
+    change(request)
+    with pytest.raises(RequestError, match=said):
+        asyncio.run(service.model_infer(request))
