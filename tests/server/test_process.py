@@ -14,6 +14,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -207,6 +208,23 @@ def test_tritonclient_over_grpc(
     assert [label.decode() for label in answer.as_numpy("label")] == model.predict(full).tolist()
     with pytest.raises(refused, match="missing"):
         client.infer("small", inputs[1:], headers=headers)
+
+
+@pytest.mark.skipif(find_spec("schemathesis") is None, reason="needs schemathesis")
+def test_schemathesis_finds_no_fault(start: Callable[..., Running], made: Path) -> None:
+    server = start(made)
+    ended = subprocess.run(
+        [
+            *(sys.executable, "-c", "from schemathesis.cli import schemathesis; schemathesis()"),
+            *("run", f"http://{server.address}/openapi.json", "--max-examples", "15", "--no-color"),
+            *("--phases", "coverage,fuzzing", "--seed", "1"),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stdout[-4000:]
 
 
 @pytest.mark.parametrize("flags", [("--certificate", "none.pem"), ("--token-file", "none")])

@@ -266,6 +266,8 @@ class Model:
     def outputs(self, inputs: Feeds) -> Floats:
         """``(n, K)`` probabilities, or ``(n, 1)`` values, for inputs already converted by `feeds`."""
         n_rows = rows_of(inputs)
+        if n_rows <= _ROWS_AT_ONCE:
+            return run(self._session, inputs).reshape(n_rows, self.task.n_outputs)
         outputs = np.empty((n_rows, self.task.n_outputs), dtype=np.float32)
         for start in range(0, n_rows, _ROWS_AT_ONCE):
             stop = min(start + _ROWS_AT_ONCE, n_rows)

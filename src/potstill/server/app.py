@@ -6,12 +6,13 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import msgspec
 from starlette.applications import Starlette
+from starlette.convertors import Convertor, register_url_convertor
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -27,7 +28,7 @@ from potstill.server.openapi import document
 from potstill.server.page import PAGE
 from potstill.server.plain import feeds_of_rows, read_reference, read_rows, write_rows
 from potstill.server.settings import Settings
-from potstill.server.tensors import answer_tensors, rows_of_tensors
+from potstill.server.tensors import Tensor, answer_tensors, row_of_tensors, rows_of_tensors
 from potstill.server.traffic import Reply, Traffic
 from potstill.types import Floats
 from potstill.versions import Repository, Version
@@ -45,6 +46,21 @@ THREADED_ROWS = 64
 
 UNNAMED = "-"
 """Stands for the model in the metrics of requests that name none that is there."""
+
+
+class _Name(Convertor[str]):
+    """The name of a model in a path: no colon, behind which a verb may follow."""
+
+    regex = "[^/:]+"
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+register_url_convertor("name", _Name())
 
 
 def make_app(settings: Settings, models: Models | None = None) -> Starlette:
@@ -83,11 +99,11 @@ class Server:
 
     def routes(self) -> list[Route]:
         """All paths."""
-        model, version = "/v2/models/{model}", "/v2/models/{model}/versions/{version}"
+        model, version = "/v2/models/{model:name}", "/v2/models/{model:name}/versions/{version}"
         infer = Traffic(self.infer)
         return [
             # these two first: each path is held against the routes in turn
-            Route("/v1/models/{model}:predict", Traffic(self.predict), methods=["POST"]),
+            Route("/v1/models/{model:name}:predict", Traffic(self.predict), methods=["POST"]),
             *(Route(f"{path}/infer", infer, methods=["POST"]) for path in (model, version)),
             Route("/", self.page),
             Route("/openapi.json", self.openapi),
@@ -96,15 +112,15 @@ class Server:
             Route("/v2/health/live", self.live),
             Route("/v2/health/ready", self.ready),
             Route("/v2/repository/index", self.index, methods=["POST"]),
-            Route("/v2/repository/models/{model}/load", self.load, methods=["POST"]),
+            Route("/v2/repository/models/{model:name}/load", self.load, methods=["POST"]),
             *(Route(path, self.metadata) for path in (model, version)),
             *(Route(f"{path}/ready", self.model_ready) for path in (model, version)),
             Route("/v1/models", self.names),
-            Route("/v1/models/{model}", self.card),
-            Route("/v1/models/{model}/watch", self.watched),
-            Route("/v1/models/{model}/versions", self.versions),
-            Route("/v1/models/{model}:promote", self.promote, methods=["POST"]),
-            Route("/v1/models/{model}:rollback", self.rollback, methods=["POST"]),
+            Route("/v1/models/{model:name}", self.card),
+            Route("/v1/models/{model:name}/watch", self.watched),
+            Route("/v1/models/{model:name}/versions", self.versions),
+            Route("/v1/models/{model:name}:promote", self.promote, methods=["POST"]),
+            Route("/v1/models/{model:name}:rollback", self.rollback, methods=["POST"]),
         ]
 
     @contextlib.asynccontextmanager
@@ -246,7 +262,7 @@ class Server:
     async def _infer(self, served: Served, headers: Headers, body: bytes) -> tuple[Reply, int]:
         length = headers.get(_HEADER_LENGTH)
         asked = oip.read_request(body, None if length is None else length.decode("latin-1"))
-        outputs = await self.outputs(served, rows_of_tensors(asked.tensors, served.model))
+        outputs = await self.outputs_of_tensors(served, asked.tensors)
         answer, told = oip.write_answer(served, asked, answer_tensors(served.model, outputs))
         return Reply(200, answer, told), len(outputs)
 
@@ -267,6 +283,19 @@ class Server:
         if served.watch is not None:
             served.watch.observe(inputs, outputs)
         return outputs
+
+    async def outputs_of_tensors(self, served: Served, tensors: Sequence[Tensor]) -> Floats:
+        """The model's outputs for the rows of some tensors, which are watched.
+
+        Raises
+        ------
+        RequestError
+            The tensors are not the model's columns, or hold more rows than are allowed.
+        """
+        row = row_of_tensors(tensors, served.model)
+        if row is not None:
+            return self._output_of_one(served, row)
+        return await self.outputs(served, rows_of_tensors(tensors, served.model))
 
     async def outputs(self, served: Served, inputs: Feeds) -> Floats:
         """The model's outputs for some inputs, which are watched.

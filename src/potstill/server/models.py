@@ -104,7 +104,7 @@ class Models:
                 raise UserError(
                     f"There is no model to serve in {self._source}.",
                     hint="Name an .onnx file, a folder of such files, or a model repository "
-                    "(potstill push model.onnx --repository FOLDER).",
+                    "(see potstill push --help).",
                 )
             served = {name: self._opened(name, *at) for name, at in found.items()}
             changed = [
@@ -131,7 +131,7 @@ def _artifacts(source: Path) -> Iterator[tuple[str, tuple[str | None, Callable[[
         for name in repository.names():
             for each in repository.versions(name):
                 if CHAMPION in each.aliases:
-                    yield name, (str(each.version), repository.resolve(name, CHAMPION).read_bytes)
+                    yield name, (str(each.version), repository.resolve(name, each.version).read_bytes)
         return
     for file in sorted(source.glob("*.onnx")) if source.is_dir() else [source]:
         yield file.stem, (None, file.read_bytes)

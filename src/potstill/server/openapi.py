@@ -8,10 +8,19 @@ from typing import Any
 from potstill import __version__
 from potstill.artifact import Model
 from potstill.server.models import Served
-from potstill.server.tensors import DTYPES
+from potstill.server.tensors import COLUMN_DATATYPES
 
 _JSON = "application/json"
 _ERRORS = {"400": "The request is wrong.", "404": "There is no such model.", "413": "Too large."}
+_VALUES: dict[str, Any] = {
+    "numeric": {"type": ["number", "boolean", "null"]},
+    "boolean": {"anyOf": [{"type": ["boolean", "null"]}, {"enum": [0, 1]}, {"enum": ["true", "false"]}]},
+    "categorical": {"type": ["string", "number", "boolean", "null"]},
+    "date": {
+        "anyOf": [{"type": "string", "format": "date"}, {"enum": ["", None]}],
+        "examples": ["2024-05-31"],
+    },
+}
 _COMMON = {"401": "A token is needed.", "408": "Took too long.", "429": "Too many requests at once."}
 
 
@@ -24,14 +33,15 @@ def document(models: Iterable[Served]) -> dict[str, Any]:
         "/v2/health/ready": {"get": _answers("Whether models answer", {"ready": {"type": "boolean"}})},
         "/v1/models": {"get": _answers("Names and versions", {"models": {"type": "array"}})},
     }
-    schemas: dict[str, Any] = {"Error": _object({"error": _text()}), "Infer": _infer()}
+    schemas: dict[str, Any] = {"Error": _object({"error": _text()})}
     for each in served:
         schemas[f"Row.{each.name}"] = _row(each.model)
+        schemas[f"Infer.{each.name}"] = _infer(each.model)
         base = f"/v2/models/{each.name}"
         paths[base] = {"get": _answers("Inputs and outputs", {"name": _text(), "inputs": {"type": "array"}})}
         paths[f"{base}/ready"] = {"get": _answers("Whether it answers", {"ready": {"type": "boolean"}})}
         paths[f"{base}/infer"] = {
-            "post": _takes("Open Inference Protocol", "Infer", {"outputs": {"type": "array"}})
+            "post": _takes("Open Inference Protocol", f"Infer.{each.name}", {"outputs": {"type": "array"}})
         }
         schemas[f"Rows.{each.name}"] = _object(
             {
@@ -59,23 +69,33 @@ def document(models: Iterable[Served]) -> dict[str, Any]:
 
 
 def _row(model: Model) -> dict[str, Any]:
-    kinds: dict[str, Any] = {
-        "numeric": {"type": ["number", "null"]},
-        "boolean": {"type": ["boolean", "null"]},
-        "categorical": {"type": ["string", "null"]},
-        "date": {"type": ["string", "null"], "format": "date", "examples": ["2024-05-31"]},
-    }
-    return _object({column.name: kinds[column.kind] for column in model.schema.columns})
+    return _object({column.name: _VALUES[column.kind] for column in model.schema.columns})
 
 
-def _infer() -> dict[str, Any]:
-    tensor = {
-        "name": _text(),
-        "shape": {"type": "array", "items": {"type": "integer"}},
-        "datatype": {"enum": [*DTYPES, "BYTES"]},
-        "data": {"type": "array"},
+def _infer(model: Model) -> dict[str, Any]:
+    """A request of one row; with more rows the shapes and data are longer, other datatypes convert."""
+    tensors = [
+        _object(
+            {
+                "name": {"const": column.name},
+                "shape": {"const": [1]},
+                "datatype": {"const": COLUMN_DATATYPES[column.kind]},
+                "data": {"type": "array", "minItems": 1, "maxItems": 1, "items": _VALUES[column.kind]},
+            }
+        )
+        for column in model.schema.columns
+    ]
+    n_columns = len(tensors)
+    fields = {
+        "inputs": {
+            "type": "array",
+            "prefixItems": tensors,
+            "items": False,
+            "minItems": n_columns,
+            "maxItems": n_columns,
+        },
+        "id": {"type": ["string", "null"]},
     }
-    fields = {"inputs": {"type": "array", "items": _object(tensor)}, "id": _text()}
     return {**_object(fields), "required": ["inputs"]}
 
 

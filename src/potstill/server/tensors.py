@@ -74,7 +74,9 @@ def tensor_of_json(name: str, datatype: str, shape: Sequence[int], data: Any) ->
         The datatype is unknown, or the values are not as many as the shape says.
     """
     known = _known(name, datatype, shape)
-    values = list(_flat(data, len(known))) if isinstance(data, list) else [data]
+    if not isinstance(data, list):
+        raise bad_request(f"Input {name!r} has no list of data, and no bytes behind the JSON.")
+    values = list(_flat(data, len(known)))
     _check_count(name, known, len(values))
     return Tensor(name, datatype, known, values)
 
@@ -129,6 +131,20 @@ def rows_of_tensors(tensors: Sequence[Tensor], model: Model) -> Feeds:
         return {column.name: convert_column(by_name[column.name].values, column) for column in columns}
     except UserError as error:
         raise refused(error) from None
+
+
+def row_of_tensors(tensors: Sequence[Tensor], model: Model) -> dict[str, Any] | None:
+    """The one row that some tensors hold, as `Model.predict_one` takes it.
+
+    None where they hold another number of rows, or are not the model's columns; `rows_of_tensors` says then
+    what is wrong.
+    """
+    row: dict[str, Any] = {}
+    for tensor in tensors:
+        if len(tensor.values) != 1:
+            return None
+        row[tensor.name] = tensor.values[0] if isinstance(tensor.values, list) else tensor.values.item()
+    return row if len(row) == len(tensors) and row.keys() == set(model.schema.names) else None
 
 
 def answer_tensors(model: Model, outputs: Floats) -> list[Tensor]:
