@@ -6,12 +6,15 @@ import importlib.util
 import json
 import re
 import shlex
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sklearn.datasets import load_breast_cancer
 
+import potstill
 from potstill.cli import potstill as root
 from potstill.cli.guard import guarded
 
@@ -57,9 +60,26 @@ def test_a_guide_runs(guide: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     for number, block in enumerate(blocks("python", guide)):
         exec(compile(block, f"{guide.name}, Python block {number + 1}", "exec"), names)
     assert set(re.findall(r"^```(\w+)$", guide.read_text(encoding="utf-8"), flags=re.MULTILINE)) <= {
+        "c",
         "python",
         "text",
     }
+
+
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="no gcc")
+def test_the_program_around_the_c_file_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    guide = ROOT / "docs" / "guides" / "edge.md"
+    exec(compile("".join(blocks("python", guide)), guide.name, "exec"), {})
+    command = blocks("text", guide)[0]
+    assert guarded(root, shlex.split(command)[1:]) == 0
+    (tmp_path / "main.c").write_text(blocks("c", guide)[0])
+    compiled = ["gcc", "-std=c99", "-Wall", "-Wextra", "-pedantic", "-Werror", "main.c", "-lm", "-o", "main"]
+    subprocess.run(compiled, check=True)
+    said = subprocess.run(["./main"], check=True, capture_output=True, text=True).stdout.split()
+    row = {"degrees": 71.5, "hours": 4200.0, "site": "yard"}
+    wanted = potstill.load("pump.onnx").predict_one(row)["probabilities"]
+    assert [float(each) for each in said] == pytest.approx(list(wanted.values()), abs=2e-4)
 
 
 @pytest.mark.parametrize("page", [README, *GUIDES], ids=lambda path: path.stem)

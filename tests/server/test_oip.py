@@ -183,3 +183,17 @@ def test_nan_excuses_nothing_else(client: TestClient, body: bytes) -> None:
     said = client.post("/v2/models/small/infer", content=body)
     assert said.status_code == 400
     assert said.json()["error"].startswith("The request is not what the protocol asks for")
+
+
+def test_one_row_says_what_many_say(
+    client: TestClient, small: potstill.Model, rows: list[dict[str, Any]]
+) -> None:
+    for row in rows:
+        for nested in (False, True):
+            inputs = asked([row])
+            if nested:
+                inputs = [{**each, "shape": [1, 1], "data": [each["data"]]} for each in inputs]
+            outputs = infer(client, {"inputs": inputs}).json()["outputs"]
+            assert outputs[0]["data"] == small.predict([row]).tolist()
+            assert outputs[1]["shape"] == [1, 2]
+            assert outputs[1]["data"] == small.predict_proba([row])[0].tolist()

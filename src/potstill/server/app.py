@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -28,7 +28,7 @@ from potstill.server.openapi import document
 from potstill.server.page import PAGE
 from potstill.server.plain import feeds_of_rows, read_reference, read_rows, write_rows
 from potstill.server.settings import Settings
-from potstill.server.tensors import answer_tensors, rows_of_tensors
+from potstill.server.tensors import Tensor, answer_tensors, row_of_tensors, rows_of_tensors
 from potstill.server.traffic import Reply, Traffic
 from potstill.types import Floats
 from potstill.versions import Repository, Version
@@ -262,7 +262,7 @@ class Server:
     async def _infer(self, served: Served, headers: Headers, body: bytes) -> tuple[Reply, int]:
         length = headers.get(_HEADER_LENGTH)
         asked = oip.read_request(body, None if length is None else length.decode("latin-1"))
-        outputs = await self.outputs(served, rows_of_tensors(asked.tensors, served.model))
+        outputs = await self.outputs_of_tensors(served, asked.tensors)
         answer, told = oip.write_answer(served, asked, answer_tensors(served.model, outputs))
         return Reply(200, answer, told), len(outputs)
 
@@ -283,6 +283,19 @@ class Server:
         if served.watch is not None:
             served.watch.observe(inputs, outputs)
         return outputs
+
+    async def outputs_of_tensors(self, served: Served, tensors: Sequence[Tensor]) -> Floats:
+        """The model's outputs for the rows of some tensors, which are watched.
+
+        Raises
+        ------
+        RequestError
+            The tensors are not the model's columns, or hold more rows than are allowed.
+        """
+        row = row_of_tensors(tensors, served.model)
+        if row is not None:
+            return self._output_of_one(served, row)
+        return await self.outputs(served, rows_of_tensors(tensors, served.model))
 
     async def outputs(self, served: Served, inputs: Feeds) -> Floats:
         """The model's outputs for some inputs, which are watched.

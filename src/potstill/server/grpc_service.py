@@ -27,7 +27,6 @@ from potstill.server.tensors import (
     json_values,
     output_metadata,
     raw_values,
-    rows_of_tensors,
     tensor_of_bytes,
     tensor_of_json,
 )
@@ -132,7 +131,7 @@ class Service:
         begin = time.perf_counter()
         served = self._server.models.named(request.model_name, request.model_version or None)
         raw = len(request.raw_input_contents) > 0
-        outputs = await self._server.outputs(served, rows_of_tensors(_tensors(request), served.model))
+        outputs = await self._server.outputs_of_tensors(served, _tensors(request))
         names = [each.name for each in request.outputs] or None
         chosen = oip.wanted(names, answer_tensors(served.model, outputs))
         told = MESSAGES["ModelInferResponse"](

@@ -133,6 +133,20 @@ def rows_of_tensors(tensors: Sequence[Tensor], model: Model) -> Feeds:
         raise refused(error) from None
 
 
+def row_of_tensors(tensors: Sequence[Tensor], model: Model) -> dict[str, Any] | None:
+    """The one row that some tensors hold, as `Model.predict_one` takes it.
+
+    None where they hold another number of rows, or are not the model's columns; `rows_of_tensors` says then
+    what is wrong.
+    """
+    row: dict[str, Any] = {}
+    for tensor in tensors:
+        if len(tensor.values) != 1:
+            return None
+        row[tensor.name] = tensor.values[0] if isinstance(tensor.values, list) else tensor.values.item()
+    return row if len(row) == len(tensors) and row.keys() == set(model.schema.names) else None
+
+
 def answer_tensors(model: Model, outputs: Floats) -> list[Tensor]:
     """What the model says of each row, for the ``(n, K)`` outputs of its graph."""
     n_rows = len(outputs)
