@@ -5,9 +5,7 @@
 FOLDER holds one Parquet file a set, with a column ``target`` and a column ``split`` (``train`` or ``test``);
 the tabular ones are taken. Nothing is tuned to a set: each gets what ``potstill distill train.parquet
 --target target --test test.parquet --size-kb 1000 --latency-ms 0.16`` does: a p99 of 160 µs is a median of
-about 100. What ships at the other budgets,
-and its twin are chosen from the candidates of the same run (`Result.within`), refitted and measured; searches
-of their own could only do better.
+about 100. Every budget is a run of its own.
 
 A set that has its results already is skipped, so a stopped benchmark goes on where it was. Results are one
 JSON file a set and budget (and the losses row by row beside it, for pooled intervals) and one Markdown page
@@ -21,7 +19,6 @@ import os
 import platform
 import sys
 from collections.abc import Iterator, Mapping
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +32,6 @@ BUDGETS = {
     "100kB": Budget(size_kb=100.0),
     "none": Budget(),
 }
-SEARCHED = "1MB"
-"""The budget of the run; the others choose from its candidates."""
-
 SAID = {
     "100kB": "100 kB",
     "1MB": "1 MB and 160 µs for one row at p99",
@@ -73,24 +67,20 @@ def parsed() -> argparse.Namespace:
 def jobs(
     name: str, folder: Path, out: Path, arguments: argparse.Namespace
 ) -> Iterator[tuple[str, Path, Any]]:
-    @cache
-    def searched() -> potstill.Result:
-        train, test = runs.parts(folder, name)
-        return potstill.distill(
-            train,
-            target="target",
-            test=test,
-            budget=BUDGETS[SEARCHED],
-            seed=arguments.seed,
-            recipe=Recipe(cache=False, time_limit=arguments.time_limit),
-        )
-
     for budget in arguments.budgets.split(","):
         place = out / budget / f"{name}.json"
 
         def work(budget: str = budget, place: Path = place) -> Mapping[str, Any]:
-            result = searched() if budget == SEARCHED else searched().within(BUDGETS[budget])
-            return kept(result, runs.parts(folder, name)[1], budget, place.with_suffix(".npz"))
+            train, test = runs.parts(folder, name)
+            result = potstill.distill(
+                train,
+                target="target",
+                test=test,
+                budget=BUDGETS[budget],
+                seed=arguments.seed,
+                recipe=Recipe(cache=False, time_limit=arguments.time_limit),
+            )
+            return kept(result, test, budget, place.with_suffix(".npz"))
 
         yield f"{name}, {SAID[budget]}", place, work
 

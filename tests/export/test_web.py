@@ -113,6 +113,10 @@ def test_a_browser_answers_as_the_artifact_does(data: bytes, tmp_path: Path) -> 
         shown.wait_for_selector("#status[data-same]")
         assert shown.get_attribute("#status", "data-same") == "true", shown.inner_text("#status")
 
+        assert shown.evaluate("[37.880001068115234, 1e-40, 16777216].map(shortest)") == [
+            *("37.88", "9.99995e-41", "16777216")
+        ]
+
         def fill(**values: str) -> None:
             for name, text in values.items():
                 shown.get_by_label(name, exact=True).fill(text)
@@ -124,7 +128,7 @@ def test_a_browser_answers_as_the_artifact_does(data: bytes, tmp_path: Path) -> 
             for number, given in {"": None, "-3": -3.0, "1e9": 1e9}.items():
                 fill(label=text, value=number)
                 wanted = model.predict_one({**row, "label": value, "value": given})["probabilities"]
-                assert answer(shown) == pytest.approx(wanted, rel=1e-3)
+                assert answer(shown) == pytest.approx(wanted, rel=2e-5, abs=1e-7)
         assert shown.inner_text("#word0") == "The model has learned from -5 to 25."
         assert shown.inner_text("#word1") == "Not among the values the model has learned."
         assert asked == [url for url in asked if url.startswith("http://127.0.0.1:")]

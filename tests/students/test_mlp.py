@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +13,7 @@ from potstill.objectives import KD
 from potstill.students import MLP
 from potstill.students.network import Inputs, NetworkShape, forward, initial_weights
 from potstill.students.network_student import FittedNetwork
-from potstill.students.network_training import Schedule
+from potstill.students.network_training import Epochs, Schedule
 from potstill.students.numeric_scaling import fit_numeric_scaling
 from potstill.testing.student import StudentCase, check_same_answers, student_cases
 from potstill.types import Examples, FeatureSpec, Task
@@ -168,3 +169,12 @@ def test_training_leaves_the_global_generator_alone() -> None:
     torch.manual_seed(5)
     fitted_on(case, MLP(hidden=(8,)))
     assert torch.rand(1) == wanted
+
+
+def test_a_fit_again_follows_the_same_schedule_as_far_as_it_was_best() -> None:
+    again = pickle.loads(pickle.dumps(Epochs(12, 40)))
+    assert (again, again.planned) == (12, 40)
+    schedule = MLP()._plan().schedule(5_000, again, None)
+    assert (schedule.epochs, schedule.stop_after) == (40, 12)
+    assert schedule.rate(schedule.done(12, 0.0)) > 0.5 * schedule.learning_rate
+    assert MLP()._plan().schedule(5_000, 12, None).epochs == 12

@@ -21,6 +21,7 @@ from potstill.students.network import (
     with_heads,
 )
 from potstill.students.network_training import (
+    Epochs,
     Judge,
     Lesson,
     Schedule,
@@ -101,7 +102,8 @@ class NetworkPlan:
         """The training on this many rows."""
         batch_size = self.batch_size or int(2 ** np.clip(np.round(np.log2(n_rows / 100)), 5, 9))
         seen = MOST_EXAMPLES_SEEN * min(1.0, HEADS_AT_FULL_LENGTH / (self.heads or 1))
-        epochs = effort or self.epochs or int(np.clip(seen / n_rows, 8, 100))
+        planned = effort.planned if isinstance(effort, Epochs) else effort
+        epochs = planned or self.epochs or int(np.clip(seen / n_rows, 8, 100))
         return Schedule(
             epochs=epochs,
             batch_size=batch_size,
@@ -110,6 +112,7 @@ class NetworkPlan:
             dropout=self.dropout,
             patience=max(8, epochs // 4),
             time_limit_s=time_limit_s,
+            stop_after=effort,
         )
 
 

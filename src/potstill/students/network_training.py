@@ -98,6 +98,20 @@ class Judge:
         return (losses * self.weight).sum() / self.weight.sum()
 
 
+class Epochs(int):
+    """Epochs that were trained, of so many ``planned``, by whose end the learning rate would have been 0.
+
+    Half of a schedule is not a schedule of half the length: whoever trains as long again needs both.
+    """
+
+    planned: int
+
+    def __new__(cls, trained: int, planned: int = 0) -> Epochs:
+        made = super().__new__(cls, trained)
+        made.planned = max(trained, planned)
+        return made
+
+
 @dataclass(frozen=True)
 class Schedule:
     """How a network is trained.
@@ -110,6 +124,8 @@ class Schedule:
         Epochs without improvement before training ends.
     time_limit_s
         Seconds that training may take: where the epochs would take longer, the schedule runs by the clock.
+    stop_after
+        Epochs after which training ends within the schedule; None for all of it.
     """
 
     epochs: int
@@ -119,6 +135,7 @@ class Schedule:
     dropout: float
     patience: int
     time_limit_s: float | None = None
+    stop_after: int | None = None
 
     def done(self, epochs: float, seconds: float) -> float:
         """The fraction of training that is over: by epochs, or by the clock where that is further."""
@@ -140,10 +157,10 @@ def train_network(
     schedule: Schedule,
     generator: torch.Generator,
     progress: Progress,
-) -> tuple[Weights, int]:
+) -> tuple[Weights, Epochs]:
     """Train ``weights`` in place; return the averaged ones of the best epoch, and that epoch counted from 1.
 
-    Without a judge all epochs are run and the last is the best.
+    Without a judge the last epoch is the best.
     """
     learnt = [weight.requires_grad_() for name, weight in weights.items() if name not in FIXED]
     averaged = {name: weight.detach().clone() for name, weight in weights.items()}
@@ -153,9 +170,10 @@ def train_network(
     pools = _dropout_pools(weights, schedule, generator)
     steps = math.ceil(len(lesson.inputs) / schedule.batch_size)
     keep = math.exp(-1 / max(1.0, AVERAGING_EPOCHS * steps))
-    best, best_loss, best_epoch = averaged, math.inf, schedule.epochs
+    last = schedule.stop_after or schedule.epochs
+    best, best_loss, best_epoch = averaged, math.inf, Epochs(last, schedule.epochs)
     begin, gone = time.monotonic(), 0.0
-    for epoch in range(schedule.epochs):
+    for epoch in range(last):
         order = torch.randperm(len(lesson.inputs), generator=generator, device=generator.device)
         for step, rows in enumerate(torch.split(order, schedule.batch_size)):
             gone = schedule.done(epoch + step / steps, time.monotonic() - begin)
@@ -177,7 +195,9 @@ def train_network(
         progress.advance()
         loss = math.inf if judge is None else judge.loss(averaged)
         if loss < best_loss:
-            best, best_loss, best_epoch = {n: w.clone() for n, w in averaged.items()}, loss, epoch + 1
+            share = schedule.done(epoch + 1, time.monotonic() - begin)
+            best, best_loss = {n: w.clone() for n, w in averaged.items()}, loss
+            best_epoch = Epochs(epoch + 1, round((epoch + 1) / share))
         out_of_patience = judge is not None and epoch + 1 - best_epoch >= schedule.patience
         if out_of_patience or gone >= 1.0:
             break

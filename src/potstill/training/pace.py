@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import final
 
 from potstill.training.candidates import Candidate, order
@@ -36,6 +37,18 @@ class Pace:
     def __init__(self, limit_s: float | None, workers: int) -> None:
         self._end = math.inf if limit_s is None else time.monotonic() + limit_s
         self._workers = workers
+
+    @contextmanager
+    def sharing(self, share: float) -> Iterator[None]:
+        """Inside, only so much of the time left is there."""
+        whole = self._end
+        if self.limited:
+            now = time.monotonic()
+            self._end = now + share * max(0.0, whole - now)
+        try:
+            yield
+        finally:
+            self._end = whole
 
     @property
     def limited(self) -> bool:

@@ -6,11 +6,11 @@ kin, the quick one first, as a student and as a twin:
 1. its first family, at a size the budget allows;
 2. the student with the other kinds of target;
 3. both larger, then the other families of the kin;
-4. the best of them with other settings, for quick families again and again while that helps.
+4. the best of them with other settings, for quick families again and again while that helps;
+5. and smaller, for the small end of the frontier.
 
-Then the leaders of all: with other temperatures, at other sizes, the twin smoothed, much smaller for the
-small end of the frontier, and under a time limit changed at random until it is used up. A kin far behind the
-best is not searched beyond its first family.
+Then the leaders of all: with other temperatures, at other sizes, the twin smoothed, and under a time limit
+changed at random until it is used up. A kin far behind the best is not searched beyond its first family.
 
 Every candidate is exported and measured by the caller's `assess`; one that breaks the budget is shrunk until
 it fits. All choices are made on validation rows.
@@ -49,8 +49,11 @@ VARIANTS: dict[Side, int] = {"student": 2, "twin": 3}
 SMOOTHINGS = (0.03, 0.1)
 """Weights of the uniform distribution in the labels of smoothed twins."""
 
-SIZES, SMALLER = (2.0, 0.5), (0.1, 0.03)
+SIZES, SMALLER = (2.0, 0.5), (0.3, 0.09, 0.03)
 """Sizes tried beside their own: for the leaders, and for the small end of the frontier."""
+
+KIN_SHARE = 0.4
+"""Part of the time left that a kin may take while others wait."""
 
 LEAST_CHANGE = 0.15
 """Sizes closer than this, relatively, are not worth another fit."""
@@ -113,8 +116,10 @@ class Search:
         self._resizes = free_size
         self._progress.start("searching the student")
         parts = [self._fitting(family) for family in families] if free_size else list(families)
-        for kin in dict.fromkeys(part.kin for part in parts):
-            self._search_kin([part for part in parts if part.kin == kin], kinds)
+        kins = list(dict.fromkeys(part.kin for part in parts))
+        for left, kin in zip(range(len(kins), 0, -1), kins, strict=True):
+            with self._pace.sharing(1.0 if left == 1 else KIN_SHARE):
+                self._search_kin([part for part in parts if part.kin == kin], kinds)
         self._try([replace(self._leader("student").trial, objective=other) for other in self._objectives[1:]])
         if free_size:
             self._try(list(self._sizes(SIZES, self._leaders_of_all())))
@@ -122,7 +127,6 @@ class Search:
             smoothed = [msgspec.structs.replace(LABELS_ONLY, smoothing=amount) for amount in SMOOTHINGS]
             self._try([replace(self._leader("twin").trial, targets=told) for told in smoothed])
         if free_size:
-            self._try(list(self._sizes(SMALLER, self._leaders_by_kin())))
             self._go_on(kinds)
         return choose(self._tried)
 
@@ -142,6 +146,7 @@ class Search:
             self._try([self._twin_of(part), Trial(part, told, objective)])
         if self._resizes:
             self._climb(kin, kinds)
+            self._try(list(self._sizes(SMALLER, self._leaders_by_kin(kin))))
 
     def _climb(self, kin: str, kinds: Sequence[Targets]) -> None:
         """Other settings of the best of ``kin``; where that is quick, of what is then best, and so on."""
