@@ -51,15 +51,17 @@ def test_a_slow_request_ends(
     assert (answer.status_code, "0.05 s" in answer.json()["error"]) == (408, True)
 
 
-def test_a_token_guards_all_but_health(
+def test_a_token_guards_all_but_health_and_the_empty_page(
     limited: Callable[..., TestClient], rows: list[dict[str, Any]]
 ) -> None:
     client = limited(token="s3cret")
-    for path in ("/", "/v2", "/v2/models/small", "/metrics", "/openapi.json", "/v1/models/small"):
+    for path in ("/v2", "/v2/models/small", "/metrics", "/openapi.json", "/v1/models/small"):
         refused = client.get(path)
         assert (refused.status_code, refused.json()) == (401, {"error": "This needs a token."})
     assert client.post(PREDICT, json={"instances": [{}]}).json() == {"error": "This needs a token."}
     assert client.get("/v2/health/live", headers={}).status_code == 200
+    assert client.get("/").text == limited().get("/").text
+    assert "small" not in client.get("/").text
     wrong = {"Authorization": "Bearer s3cre"}
     assert client.post(PREDICT, json={"instances": rows}, headers=wrong).status_code == 401
     right = {"Authorization": "Bearer s3cret"}

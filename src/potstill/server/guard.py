@@ -14,8 +14,9 @@ from potstill.server.settings import Settings
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-OPEN_PATHS = ("/v2/health/live", "/v2/health/ready")
-"""What needs no token and is never refused for load: an orchestrator's probes carry none."""
+OPEN_PATHS = ("/v2/health/live", "/v2/health/ready", "/")
+"""What needs no token and is never refused for load: an orchestrator's probes carry none, nor does a browser
+that opens the page, which is the same for every server and asks for the token itself."""
 
 RETRY_AFTER_S = 1
 
