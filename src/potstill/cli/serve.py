@@ -29,6 +29,20 @@ ACCESS = "Access"
 @option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Processes; one a core.")
 @option("--no-watch", is_flag=True, help="Do not hold live traffic against the training rows.")
 @option(
+    "--shadow",
+    metavar="URL",
+    help="Show a copy of some requests to the ensemble at URL, which takes and gives what this server does; "
+    "{model} in it stands for the model's name. Requests do not wait for it; the watch tells how far they "
+    "agree. Its token, if it needs one, is the variable POTSTILL_SHADOW_TOKEN.",
+)
+@option(
+    "--shadow-share",
+    default=0.1,
+    show_default=True,
+    type=click.FloatRange(0, 1, min_open=True),
+    help="Of the requests that are shown.",
+)
+@option(
     "--poll",
     default=1.0,
     show_default=True,
@@ -85,6 +99,8 @@ def serve(
     grpc_port: int | None,
     workers: int,
     no_watch: bool,
+    shadow: str | None,
+    shadow_share: float,
     poll: float,
     token_file: Path | None,
     certificate: Path | None,
@@ -119,6 +135,8 @@ def serve(
         raise UserError(f"There is no file or folder {source}.", hint="Make one with potstill distill.")
     if (certificate is None) != (key is None):
         raise UserError("TLS needs both --certificate and --key.")
+    if shadow and no_watch:
+        raise UserError("A shadow is told of by the watch.", hint="Leave out --no-watch or --shadow.")
     for path in (certificate, key):
         if path is not None and not path.is_file():
             raise UserError(f"There is no file {path}.")
@@ -132,6 +150,8 @@ def serve(
         token=_token(token_file),
         poll_s=poll,
         watch=not no_watch,
+        shadow_url=shadow or "",
+        shadow_share=shadow_share,
         grpc_address="" if grpc_port is None else f"{host}:{grpc_port}",
         certificate="" if certificate is None else str(certificate),
         key="" if key is None else str(key),

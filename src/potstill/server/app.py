@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
+from urllib.parse import quote
 
 import msgspec
 from starlette.applications import Starlette
@@ -17,8 +19,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from potstill.artifact import Model
 from potstill.artifact.columns import Feeds, rows_of
 from potstill.errors import PotstillError, UserError
+from potstill.monitoring import HttpEnsemble, Shadow
+from potstill.monitoring.ensemble import Row
 from potstill.monitoring.metrics import CONTENT_TYPE, ServingMetrics
 from potstill.server import oip
 from potstill.server.errors import RequestError, not_found, refused
@@ -43,6 +48,9 @@ _JSON = {"content-type": "application/json"}
 
 THREADED_ROWS = 64
 """From so many rows on a request is answered in a thread: others need not wait for it."""
+
+SHADOW_TOKEN = "POTSTILL_SHADOW_TOKEN"
+"""The environment variable with the bearer token of the ensemble that shadows, if it needs one."""
 
 UNNAMED = "-"
 """Stands for the model in the metrics of requests that name none that is there."""
@@ -78,7 +86,10 @@ def make_app(settings: Settings, models: Models | None = None) -> Starlette:
     UserError
         There is nothing to serve, or an artifact cannot be opened.
     """
-    server = Server(settings, models or Models(Path(settings.source), watched=settings.watch))
+    if models is None:
+        shadowed = _shadowing(settings) if settings.shadow_url else None
+        models = Models(Path(settings.source), watched=settings.watch, shadowed=shadowed)
+    server = Server(settings, models)
     app = Starlette(routes=server.routes(), lifespan=server.lifespan)
     app.add_exception_handler(404, _unknown_page)
     app.add_exception_handler(405, _wrong_method)
@@ -86,6 +97,17 @@ def make_app(settings: Settings, models: Models | None = None) -> Starlette:
     app.add_middleware(Guard, settings=settings)
     app.state.server = server
     return app
+
+
+def _shadowing(settings: Settings) -> Callable[[str, Model], Shadow]:
+    """What makes the shadow of a model: the ensemble behind the address that is named for it."""
+    token = SHADOW_TOKEN if SHADOW_TOKEN in os.environ else ""
+
+    def shadowed(name: str, model: Model) -> Shadow:
+        url = settings.shadow_url.replace("{model}", quote(name, safe=""))
+        return Shadow(model, HttpEnsemble(url, model.task, token_env=token), share=settings.shadow_share)
+
+    return shadowed
 
 
 class Server:
@@ -150,6 +172,8 @@ class Server:
         self._announce()
         for name in changed:
             log.info("model %s is another now", name)
+            if name not in {served.name for served in self.models}:
+                self.metrics.forget(name)
         return changed
 
     async def _look(self) -> None:
@@ -272,7 +296,7 @@ class Server:
         if len(rows) == 1:
             outputs = self._output_of_one(served, rows[0])
         else:
-            outputs = await self.outputs(served, feeds_of_rows(rows, served.model))
+            outputs = await self.outputs(served, feeds_of_rows(rows, served.model), rows)
         return Reply(200, write_rows(served, outputs)), len(outputs)
 
     def _output_of_one(self, served: Served, row: dict[str, Any]) -> Floats:
@@ -281,7 +305,7 @@ class Server:
         except UserError as error:
             raise refused(error) from None
         if served.watch is not None:
-            served.watch.observe(inputs, outputs)
+            served.watch.observe(inputs, outputs, [row])
         return outputs
 
     async def outputs_of_tensors(self, served: Served, tensors: Sequence[Tensor]) -> Floats:
@@ -297,8 +321,8 @@ class Server:
             return self._output_of_one(served, row)
         return await self.outputs(served, rows_of_tensors(tensors, served.model))
 
-    async def outputs(self, served: Served, inputs: Feeds) -> Floats:
-        """The model's outputs for some inputs, which are watched.
+    async def outputs(self, served: Served, inputs: Feeds, rows: Sequence[Row] | None = None) -> Floats:
+        """The model's outputs for some inputs, which are watched; the rows as they came, if there are any.
 
         Raises
         ------
@@ -312,7 +336,7 @@ class Server:
         else:
             outputs = await asyncio.to_thread(served.model.outputs, inputs)
         if served.watch is not None and n_rows:
-            served.watch.observe(inputs, outputs)
+            served.watch.observe(inputs, outputs, rows)
         return outputs
 
     def _check_rows(self, n_rows: int) -> None:

@@ -10,7 +10,7 @@ from typing import final
 
 from potstill.artifact import Model, load
 from potstill.errors import UserError
-from potstill.monitoring import Watch
+from potstill.monitoring import Shadow, Watch
 from potstill.server.errors import not_found
 from potstill.versions import Repository, is_repository
 
@@ -33,12 +33,15 @@ class Served:
         The opened artifact.
     watch
         Its live traffic; None where nothing is watched.
+    shadow
+        The ensemble that sees a part of it; None for none.
     """
 
     name: str
     version: str
     model: Model
     watch: Watch | None
+    shadow: Shadow | None = None
 
 
 @final
@@ -51,6 +54,8 @@ class Models:
         An artifact (its stem is its name), a folder of artifacts, or a model repository.
     watched
         Whether live traffic is watched.
+    shadowed
+        Makes the shadow of a model out of its name and itself; None for none. The watch tells of it.
 
     Raises
     ------
@@ -58,9 +63,16 @@ class Models:
         There is nothing to serve, or an artifact cannot be opened.
     """
 
-    def __init__(self, source: Path, *, watched: bool = True) -> None:
+    def __init__(
+        self,
+        source: Path,
+        *,
+        watched: bool = True,
+        shadowed: Callable[[str, Model], Shadow] | None = None,
+    ) -> None:
         self._source = source
         self._watched = watched
+        self._shadowed = shadowed
         self._reloading = threading.Lock()
         self._served: Mapping[str, Served] = {}
         self.reload()
@@ -110,7 +122,10 @@ class Models:
             changed = [
                 name for name in {*served, *self._served} if served.get(name) is not self._served.get(name)
             ]
-            self._served = served
+            before, self._served = self._served, served
+            for name in changed:
+                if name in before and (shadow := before[name].shadow) is not None:
+                    shadow.close(0.0)
             return sorted(changed)
 
     def _opened(self, name: str, version: str | None, read: Callable[[], bytes]) -> Served:
@@ -121,7 +136,10 @@ class Models:
         version = version or model.card.content_hash[:VERSION_DIGITS]
         if before is not None and version == before.version:
             return before
-        return Served(name, version, model, Watch(model) if self._watched else None)
+        if not self._watched:
+            return Served(name, version, model, None)
+        shadow = self._shadowed(name, model) if self._shadowed is not None else None
+        return Served(name, version, model, Watch(model, shadow=shadow), shadow)
 
 
 def _artifacts(source: Path) -> Iterator[tuple[str, tuple[str | None, Callable[[], bytes]]]]:

@@ -28,6 +28,11 @@ class Settings(msgspec.Struct, frozen=True):
         Seconds between looks at a model repository for switched aliases; 0 looks only when told to.
     watch
         Whether live traffic is held against what the artifacts know of their training rows.
+    shadow_url
+        Address of the ensemble that sees a copy of some requests; ``{model}`` in it stands for the model's
+        name. Empty for none.
+    shadow_share
+        Of the requests that are copied.
     grpc_address
         ``host:port`` for gRPC; empty for none.
     certificate, key
@@ -45,6 +50,8 @@ class Settings(msgspec.Struct, frozen=True):
     token: str = ""
     poll_s: float = 1.0
     watch: bool = True
+    shadow_url: str = ""
+    shadow_share: float = 0.1
     grpc_address: str = ""
     certificate: str = ""
     key: str = ""
