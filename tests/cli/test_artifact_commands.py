@@ -151,15 +151,6 @@ def test_export_writes_c_or_nothing(run: Any, classifier: Any, tmp_path: Path) -
     assert (done.code, done.err.splitlines()[0]) == (2, "error: Nothing was asked for.")
 
 
-def test_export_writes_a_page(run: Any, classifier: Any, tmp_path: Path) -> None:
-    done = run("export", classifier.path, "--web", tmp_path / "index.html")
-    assert done.out == (
-        f"{tmp_path}/index.html: put ort.wasm.min.js, ort-wasm-simd-threaded.mjs, "
-        "ort-wasm-simd-threaded.wasm of npm's onnxruntime-web beside it.\n"
-    )
-    assert "<title>toy</title>" in (tmp_path / "index.html").read_text(encoding="utf-8")
-
-
 def test_export_writes_a_folder_with_a_model_card(run: Any, classifier: Any, tmp_path: Path) -> None:
     done = run("export", classifier.path, "--hub", tmp_path / "hub")
     assert (done.code, done.out) == (0, f"{tmp_path}/hub: the model with its card as README.md.\n")

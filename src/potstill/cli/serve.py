@@ -7,7 +7,8 @@ from pathlib import Path
 
 import click
 
-from potstill.cli.command import command, examples, option
+from potstill.cli.command import command, examples, json_option, option
+from potstill.cli.output import emit_json
 from potstill.errors import UserError
 
 LIMITS = "Limits"
@@ -17,9 +18,8 @@ ACCESS = "Access"
 @command(
     epilog=examples(
         "potstill serve income.onnx",
+        "potstill serve models/ --grpc-port 8081 --token-file token.txt",
         "potstill serve models/ --host 0.0.0.0 --workers 4 --token-file /run/secrets/token",
-        "curl localhost:8080/v1/models/income:predict "
-        '-d \'{"instances": [{"age": 39, "workclass": "Private"}]}\'',
     )
 )
 @click.argument("source", type=click.Path(path_type=Path))
@@ -90,6 +90,7 @@ ACCESS = "Access"
     section=LIMITS,
     help="Seconds for a request's headers to arrive.",
 )
+@json_option("Say where on stdout, as one JSON object.")
 def serve(
     source: Path,
     *,
@@ -109,6 +110,7 @@ def serve(
     max_concurrent: int,
     request_timeout: float,
     header_timeout: float,
+    as_json: bool,
 ) -> None:
     """Answer requests with SOURCE: an artifact, a folder of artifacts, or a model repository.
 
@@ -156,7 +158,10 @@ def serve(
         shares_port=workers > 1,
     )
     scheme = "http" if certificate is None else "https"
-    click.echo(f"serving {source} at {scheme}://{host}:{port}", err=True)
+    if as_json:
+        emit_json({"source": str(source), "url": f"{scheme}://{host}:{port}", "grpc": settings.grpc_address})
+    else:
+        click.echo(f"serving {source} at {scheme}://{host}:{port}", err=True)
     run(settings, Listening(host=host, port=port, workers=workers))
 
 

@@ -36,7 +36,9 @@ def promote(repository: Path, name: str, version: str, *, alias: str, as_json: b
     _tell(_opened(repository).promote(name, version, alias), name, alias, as_json=as_json)
 
 
-@command(epilog=examples("potstill rollback models/ income"))
+@command(
+    epilog=examples("potstill rollback models/ income", "potstill rollback models/ income --alias challenger")
+)
 @click.argument("repository", type=click.Path(path_type=Path))
 @click.argument("name")
 @option("--alias", default="champion", show_default=True, help="What is to point to it.")
