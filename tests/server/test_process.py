@@ -124,6 +124,13 @@ def test_a_worker_that_dies_is_replaced(start: Callable[..., Running], made: Pat
     killed = min(workers())
     os.kill(killed, signal.SIGKILL)
     server.until(lambda: len(workers() - {killed}) == 2 and server.get("/v2")["name"] == "potstill")
+    left = workers()
+    server.process.kill()
+    server.process.wait()
+    end = time.monotonic() + DEADLINE_S
+    while any(Path(f"/proc/{worker}/cmdline").exists() for worker in left):
+        assert time.monotonic() < end, "workers outlive the process that began them"
+        time.sleep(0.05)
 
 
 def test_no_request_is_lost_while_the_model_is_exchanged(

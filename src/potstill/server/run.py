@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import multiprocessing
 import os
 import signal
+import threading
 from typing import Any
 
 import msgspec
@@ -98,8 +100,17 @@ def serve(settings: Settings, listening: Listening) -> None:
 
 
 def worker_app() -> Starlette:
-    """The application of one of several workers."""
+    """The application of one of several workers, which end with the process that began them."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     return make_app(msgspec.json.decode(os.environ[SETTINGS_KEY], type=Settings))
+
+
+def _end_with_parent() -> None:
+    """A worker whose parent was killed would hold the port for good."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 class _Single(uvicorn.Server):
