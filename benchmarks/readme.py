@@ -49,12 +49,14 @@ def with_table(text: str, results: dict[str, dict[str, Any]]) -> str:
 
 def table(results: dict[str, dict[str, Any]]) -> str:
     """One row a set: losses of the three models, what was recovered, what it costs."""
+    values = [name for name, result in results.items() if result["task"] == "regression"]
+    rmse = f", for {' and '.join(values)} RMSE" if values else ""
     lines = [
         "| set | ensemble | twin | **student** | gap recovered | ships | one row | size | ensemble's row |",
         "|---|--:|--:|--:|---|---|--:|--:|--:|",
         *(row(name, result) for name, result in results.items()),
         "",
-        "Log-loss, for california_housing and diamonds RMSE, on the test rows; the gap is that of the loss.",
+        f"Log-loss{rmse}, on the test rows; the gap is that of the loss.",
     ]
     return "\n".join(lines)
 

@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import grpc
 import numpy as np
 import pytest
 
@@ -13,7 +14,7 @@ import potstill
 from potstill.server import Settings
 from potstill.server.app import Server
 from potstill.server.errors import RequestError
-from potstill.server.grpc_service import MESSAGES, Service
+from potstill.server.grpc_service import MESSAGES, Service, _guarded
 from potstill.server.models import Models
 
 
@@ -52,6 +53,24 @@ def test_typed_contents_in_and_out(
     answered = np.reshape(outputs["probabilities"].contents.fp32_contents, (-1, 2))
     np.testing.assert_allclose(answered, small.predict_proba(full(rows)), atol=1e-6)
     assert not answer.raw_output_contents
+
+
+def test_what_breaks_inside_is_not_shown() -> None:
+    said: list[object] = []
+
+    class Context:
+        def invocation_metadata(self) -> tuple[()]:
+            return ()
+
+        async def abort(self, *told: object) -> None:
+            said.extend(told)
+
+    async def broken(request: Any) -> Any:
+        raise RuntimeError("/secret/path")
+
+    asyncio.run(_guarded(broken, Settings("models"))(None, Context()))
+    assert said[0] is grpc.StatusCode.INTERNAL
+    assert "secret" not in str(said[1])
 
 
 @pytest.mark.parametrize(

@@ -93,6 +93,11 @@ def test_metrics_count_requests_rows_and_drift(client: TestClient, rows: list[di
     assert watched["n_rows"] == len(rows)
 
 
+def test_metrics_tell_what_is_at_work(client: TestClient) -> None:
+    at_work = "potstill_in_flight_requests 1.0"  # the one that asks
+    assert at_work in client.get("/metrics").text.splitlines()
+
+
 def test_nothing_to_serve_is_said(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no model to serve"):
         make_app(Settings(str(tmp_path)))

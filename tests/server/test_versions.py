@@ -11,6 +11,7 @@ from starlette.testclient import TestClient
 
 from potstill.server import Settings
 from potstill.server.app import make_app
+from potstill.server.models import Models
 from potstill.versions import Repository
 
 TOKEN = {"Authorization": "Bearer s3cret"}
@@ -49,6 +50,19 @@ def test_a_switch_in_the_folder_is_noticed(client: TestClient, repository: Repos
     until(client, "2")
     repository.rollback("m")
     until(client, "1")
+
+
+def test_what_is_served_already_is_not_read_again(
+    repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = Models(tmp_path / "models")
+    read: list[str] = []
+    resolve = Repository.resolve
+    monkeypatch.setattr(Repository, "resolve", lambda self, *asked: read.append("") or resolve(self, *asked))
+    assert (models.reload(), read) == ([], [])
+    repository.promote("m", 2)
+    read.clear()
+    assert (models.reload(), len(read)) == (["m"], 1)
 
 
 def test_promote_and_roll_back_over_http(client: TestClient) -> None:

@@ -123,6 +123,15 @@ def test_a_time_limit_is_used_and_kept(lesson: Lesson) -> None:
     assert len(found.candidates) > 9
 
 
+def test_a_kin_that_there_is_no_time_for_is_left_out(lesson: Lesson) -> None:
+    class Late(Constant, frozen=True):
+        kin: ClassVar[str] = "latecomers"
+
+    slow = search(lesson, Budget(), limit_s=0.05)
+    found = slow.run([Constant(), Late()], KINDS)
+    assert {one.student.kin for one in found.candidates} == {"constants"}
+
+
 def test_a_refit_has_the_effort_of_the_search(lesson: Lesson) -> None:
     running = search(lesson, Budget())
     found = running.run([TREES], KINDS, free_size=False)

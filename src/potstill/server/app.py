@@ -32,7 +32,7 @@ from potstill.server.models import Models, Served
 from potstill.server.openapi import document
 from potstill.server.page import PAGE
 from potstill.server.plain import feeds_of_rows, read_reference, read_rows, write_rows
-from potstill.server.settings import Settings
+from potstill.server.settings import GRACE_S, Settings
 from potstill.server.tensors import Tensor, answer_tensors, row_of_tensors, rows_of_tensors
 from potstill.server.traffic import Reply, Traffic
 from potstill.types import Floats
@@ -94,7 +94,7 @@ def make_app(settings: Settings, models: Models | None = None) -> Starlette:
     app.add_exception_handler(404, _unknown_page)
     app.add_exception_handler(405, _wrong_method)
     app.add_exception_handler(Exception, _broken)
-    app.add_middleware(Guard, settings=settings)
+    app.add_middleware(Guard, settings=settings, gauge=server.metrics.in_flight)
     app.state.server = server
     return app
 
@@ -160,7 +160,7 @@ class Server:
         if looking is not None:
             looking.cancel()
         if calls is not None:
-            await calls.stop(grpc_service.GRACE_S)
+            await calls.stop(GRACE_S)
 
     def reload(self) -> list[str]:
         """Look at the source again; what cannot be opened leaves everything as it was, and is logged."""

@@ -7,6 +7,7 @@ messages of the same names.
 from __future__ import annotations
 
 import hmac
+import logging
 import time
 from collections.abc import Awaitable, Callable
 from importlib.resources import files
@@ -34,9 +35,9 @@ from potstill.server.tensors import (
 if TYPE_CHECKING:
     from potstill.server.app import Server
 
-SERVICE = "inference.GRPCInferenceService"
-GRACE_S = 30.0
+log = logging.getLogger("potstill.server")
 
+SERVICE = "inference.GRPCInferenceService"
 CODES = {
     400: grpc.StatusCode.INVALID_ARGUMENT,
     401: grpc.StatusCode.UNAUTHENTICATED,
@@ -201,7 +202,11 @@ def _guarded(call: Call, settings: Settings) -> Callable[[Message, Any], Awaitab
         try:
             return await call(request)
         except RequestError as error:
-            await context.abort(CODES.get(error.status, grpc.StatusCode.INTERNAL), error.message)
+            refusal = error
+        except Exception:  # gRPC would send its text to the caller
+            log.exception("a call failed")
+            refusal = RequestError(500, "The server failed to answer; its log says why.")
+        return await context.abort(CODES.get(refusal.status, grpc.StatusCode.INTERNAL), refusal.message)
 
     return guarded
 

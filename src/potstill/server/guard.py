@@ -12,6 +12,7 @@ from potstill.server.errors import RequestError
 from potstill.server.settings import Settings
 
 if TYPE_CHECKING:
+    from prometheus_client import Gauge
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 OPEN_PATHS = ("/v2/health/live", "/v2/health/ready", "/")
@@ -31,13 +32,16 @@ class Guard:
         What answers.
     settings
         The limits and the token.
+    gauge
+        Tells how many requests are at work.
     """
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings, gauge: Gauge) -> None:
         self._app = app
         self._settings = settings
         self._expected = f"Bearer {settings.token}".encode()
         self.in_flight = 0
+        gauge.set_function(lambda: self.in_flight)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"] in OPEN_PATHS:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import final
 
@@ -149,7 +150,12 @@ def _artifacts(source: Path) -> Iterator[tuple[str, tuple[str | None, Callable[[
         for name in repository.names():
             for each in repository.versions(name):
                 if CHAMPION in each.aliases:
-                    yield name, (str(each.version), repository.resolve(name, each.version).read_bytes)
+                    # Read, and its hash checked, only where it is not served yet: this is asked every second.
+                    yield name, (str(each.version), partial(_read, repository, name, each.version))
         return
     for file in sorted(source.glob("*.onnx")) if source.is_dir() else [source]:
         yield file.stem, (None, file.read_bytes)
+
+
+def _read(repository: Repository, name: str, version: int) -> bytes:
+    return repository.resolve(name, version).read_bytes()

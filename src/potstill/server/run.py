@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import signal
 import threading
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -18,13 +19,11 @@ from uvicorn.supervisors import Multiprocess
 
 from potstill.server.app import make_app
 from potstill.server.errors import RequestError
-from potstill.server.settings import Settings
+from potstill.server.models import Models
+from potstill.server.settings import GRACE_S, Settings
 
 SETTINGS_KEY = "POTSTILL_SERVE"
 """The environment variable by which workers learn their settings."""
-
-GRACE_S = 30
-"""Seconds that requests in flight have when the server is told to stop."""
 
 
 class Listening(msgspec.Struct, frozen=True):
@@ -92,7 +91,7 @@ def serve(settings: Settings, listening: Listening) -> None:
         app = make_app(settings)
         _Single(_config(app, settings, listening), app).run()
         return
-    make_app(settings)  # says what is wrong before there are processes
+    Models(Path(settings.source), watched=False)  # says what is wrong before there are processes
     os.environ[SETTINGS_KEY] = msgspec.json.encode(settings).decode()
     config = _config("potstill.server.run:worker_app", settings, listening)
     # A worker that dies is replaced; SIGHUP replaces them all in turn, with the models as they are then.

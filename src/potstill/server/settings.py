@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
+GRACE_S = 30
+"""Seconds that requests in flight have when a server is told to stop."""
+
 
 class Settings(msgspec.Struct, frozen=True):
     """How a server behaves; the flags of ``potstill serve``.

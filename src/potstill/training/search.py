@@ -122,7 +122,7 @@ class Search:
                 self._search_kin([part for part in parts if part.kin == kin], kinds)
         self._try([replace(self._leader("student").trial, objective=other) for other in self._objectives[1:]])
         if free_size:
-            self._try(list(self._sizes(SIZES, self._leaders_of_all())))
+            self._try(list(self._sizes(SIZES, self._best())))
         if self._lesson.task.is_classification:
             smoothed = [msgspec.structs.replace(LABELS_ONLY, smoothing=amount) for amount in SMOOTHINGS]
             self._try([replace(self._leader("twin").trial, targets=told) for told in smoothed])
@@ -139,19 +139,19 @@ class Search:
             return
         self._try(list(self._other_targets(kin, kinds)))
         if self._resizes:
-            self._try(list(self._sizes((), self._leaders_by_kin(kin))))
+            self._try(list(self._sizes((), self._best(kin))))
         told = self._leader("student", kin).targets
         # A few families at a time: under a time limit, what these leave over is for the next.
         for part in others:
             self._try([self._twin_of(part), Trial(part, told, objective)])
         if self._resizes:
             self._climb(kin, kinds)
-            self._try(list(self._sizes(SMALLER, self._leaders_by_kin(kin))))
+            self._try(list(self._sizes(SMALLER, self._best(kin))))
 
     def _climb(self, kin: str, kinds: Sequence[Targets]) -> None:
         """Other settings of the best of ``kin``; where that is quick, of what is then best, and so on."""
         for step in range(CLIMBS):
-            leaders = [one for one in self._leaders_by_kin(kin) if step < one.student.climbs]
+            leaders = [one for one in self._best(kin) if step < one.student.climbs]
             trials = list(self._variants(leaders))
             if step:
                 trials += self._other_targets(kin, kinds)
@@ -224,8 +224,8 @@ class Search:
         yield from (replace(trial, targets=kind) for kind in kinds if kind != trial.targets)
 
     def _is_near(self, kin: str) -> bool:
-        """Whether student or twin of ``kin`` is not much worse than the best there is."""
-        return any(
+        """Whether there was time for ``kin``, and its student or twin is not much worse than the best."""
+        return all(self._leaders(side, kin) for side in SIDES) and any(
             self._leader(side, kin).assessment.loss <= NEAR * self._leader(side).assessment.loss
             for side in SIDES
         )
@@ -244,16 +244,9 @@ class Search:
     def _leader(self, side: Side, kin: str | None = None) -> Candidate:
         return self._leaders(side, kin)[0]
 
-    def _leaders_of_all(self) -> list[Candidate]:
-        return [self._leader(side) for side in SIDES]
-
-    def _leaders_by_kin(self, kin: str | None = None) -> list[Candidate]:
-        """The best student and the best twin of each kin, or of one: families of one kin compete."""
-        best: dict[tuple[bool, str], Candidate] = {}
-        for side in SIDES:
-            for one in self._leaders(side, kin):
-                best.setdefault((one.is_twin, one.student.kin), one)
-        return list(best.values())
+    def _best(self, kin: str | None = None) -> list[Candidate]:
+        """The best student and the best twin, of one kin if named: families of one kin compete."""
+        return [self._leader(side, kin) for side in SIDES]
 
     def _variants(self, leaders: Sequence[Candidate]) -> Iterator[Trial]:
         for leader in leaders:
