@@ -124,6 +124,11 @@ def test_the_openapi_document_names_every_model(client: TestClient) -> None:
     assert {"/v1/models/small:predict", "/v2/models/iris/infer"} <= paths.keys()
 
 
+def test_the_openapi_document_tells_the_limit_of_rows(limited: Callable[..., TestClient]) -> None:
+    rows = limited(max_rows=7).get("/openapi.json").json()["components"]["schemas"]["Rows.small"]
+    assert rows["properties"]["instances"]["maxItems"] == 7
+
+
 def test_the_page_needs_nothing_from_elsewhere(client: TestClient) -> None:
     page = client.get("/")
     assert page.headers["content-type"].startswith("text/html")

@@ -34,10 +34,10 @@ DATA_SETS = {
     show_default="the current folder",
     help="Where demo.onnx and demo.html go.",
 )
-@option("--teacher-time", type=float, default=30.0, show_default=True, help="Seconds for the ensemble.")
+@option("--time-limit", type=float, default=90.0, show_default=True, help="Seconds for all of it.")
 @json_option()
 @quiet_option()
-def demo(*, data: str, out_dir: Path, teacher_time: float, as_json: bool, quiet: bool) -> None:
+def demo(*, data: str, out_dir: Path, time_limit: float, as_json: bool, quiet: bool) -> None:
     """Run the main job on a small real data set.
 
     Prints the summary and writes demo.onnx and demo.html. The answers of the ensemble are kept, so a second
@@ -54,7 +54,7 @@ def demo(*, data: str, out_dir: Path, teacher_time: float, as_json: bool, quiet:
         result = potstill.distill(
             embedded(data),
             target=DATA_SETS[data][1],
-            recipe=potstill.Recipe(teacher_time=teacher_time),
+            recipe=potstill.Recipe(time_limit=time_limit),
             progress=progress,
         )
         write(result, out=out, report=report, facts=None)

@@ -191,7 +191,7 @@ class Server:
         return Response(PAGE, media_type="text/html")
 
     async def openapi(self, request: Request) -> Response:  # noqa: ARG002
-        return _json(document(self.models))
+        return _json(document(self.models, max_rows=self.settings.max_rows))
 
     async def prometheus(self, request: Request) -> Response:  # noqa: ARG002
         return Response(await asyncio.to_thread(self.metrics.text), headers={"Content-Type": CONTENT_TYPE})

@@ -129,11 +129,11 @@ class Models:
                     shadow.close(0.0)
             return sorted(changed)
 
-    def _opened(self, name: str, version: str | None, read: Callable[[], bytes]) -> Served:
+    def _opened(self, name: str, version: str | None, find: Callable[[], Path]) -> Served:
         before = self._served.get(name)
         if before is not None and version == before.version:
             return before
-        model = load(read())
+        model = load(find())
         version = version or model.card.content_hash[:VERSION_DIGITS]
         if before is not None and version == before.version:
             return before
@@ -143,19 +143,15 @@ class Models:
         return Served(name, version, model, Watch(model, shadow=shadow), shadow)
 
 
-def _artifacts(source: Path) -> Iterator[tuple[str, tuple[str | None, Callable[[], bytes]]]]:
-    """Name, version (None where the file must say it) and bytes of everything there is to serve."""
+def _artifacts(source: Path) -> Iterator[tuple[str, tuple[str | None, Callable[[], Path]]]]:
+    """Name, version (None where the file must say it) and where to find the file, of all that is served."""
     if is_repository(source):
         repository = Repository(source)
         for name in repository.names():
             for each in repository.versions(name):
                 if CHAMPION in each.aliases:
-                    # Read, and its hash checked, only where it is not served yet: this is asked every second.
-                    yield name, (str(each.version), partial(_read, repository, name, each.version))
+                    # Found, and its hash checked, only where it is not served yet: this is asked often.
+                    yield name, (str(each.version), partial(repository.resolve, name, each.version))
         return
     for file in sorted(source.glob("*.onnx")) if source.is_dir() else [source]:
-        yield file.stem, (None, file.read_bytes)
-
-
-def _read(repository: Repository, name: str, version: int) -> bytes:
-    return repository.resolve(name, version).read_bytes()
+        yield file.stem, (None, partial(Path, file))

@@ -24,8 +24,8 @@ _VALUES: dict[str, Any] = {
 _COMMON = {"401": "A token is needed.", "408": "Took too long.", "429": "Too many requests at once."}
 
 
-def document(models: Iterable[Served]) -> dict[str, Any]:
-    """OpenAPI 3.1 of a server with these models."""
+def document(models: Iterable[Served], *, max_rows: int) -> dict[str, Any]:
+    """OpenAPI 3.1 of a server with these models that takes at most so many rows at once."""
     served = list(models)
     paths: dict[str, Any] = {
         "/v2": {"get": _answers("What the server is", {"name": _text(), "version": _text()})},
@@ -48,7 +48,7 @@ def document(models: Iterable[Served]) -> dict[str, Any]:
                 "instances": {
                     "type": "array",
                     "items": {"$ref": f"#/components/schemas/Row.{each.name}"},
-                    "maxItems": 100,
+                    "maxItems": max_rows,
                 }
             }
         )
