@@ -26,7 +26,7 @@ from potstill.monitoring import HttpEnsemble, Shadow
 from potstill.monitoring.ensemble import Row
 from potstill.monitoring.metrics import CONTENT_TYPE, ServingMetrics
 from potstill.server import oip
-from potstill.server.errors import RequestError, not_found, refused
+from potstill.server.errors import RequestError, bad_request, not_found, refused
 from potstill.server.guard import Guard
 from potstill.server.models import Models, Served
 from potstill.server.openapi import document
@@ -341,8 +341,8 @@ class Server:
 
     def _check_rows(self, n_rows: int) -> None:
         if n_rows > self.settings.max_rows:
-            raise RequestError(
-                413, f"The request has {n_rows:,} rows; at most {self.settings.max_rows:,} are taken."
+            raise bad_request(
+                f"The request has {n_rows:,} rows; at most {self.settings.max_rows:,} are taken."
             )
 
     async def _answered(

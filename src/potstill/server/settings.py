@@ -18,7 +18,7 @@ class Settings(msgspec.Struct, frozen=True):
     max_body_bytes
         Larger requests are refused (413).
     max_rows
-        Rows of one request (413 beyond).
+        Rows of one request (400 beyond).
     max_concurrent
         Requests at work or waiting at once; more are told to come back (429).
     request_timeout_s
