@@ -6,8 +6,8 @@ starts from, so names never collide and there is one opset.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, final
 
 import numpy as np
 import onnx
@@ -147,3 +147,29 @@ class GraphBuilder:
         while f"ps/{stem}_{self._count}" in self._taken:
             self._count += 1
         return f"ps/{stem}_{self._count}"
+
+
+@final
+class Deferred(Mapping[str, str]):
+    """Values of a graph by name, each added to it when it is first looked up.
+
+    Parameters
+    ----------
+    makers
+        Name to the function that adds the nodes and returns the value's name in the graph.
+    """
+
+    def __init__(self, makers: Mapping[str, Callable[[], str]]) -> None:
+        self._makers = makers
+        self._made: dict[str, str] = {}
+
+    def __getitem__(self, name: str) -> str:
+        if name not in self._made:
+            self._made[name] = self._makers[name]()
+        return self._made[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._makers)
+
+    def __len__(self) -> int:
+        return len(self._makers)

@@ -29,13 +29,20 @@ Ints: TypeAlias = NDArray[np.int64]
 Bools: TypeAlias = NDArray[np.bool_]
 Labels: TypeAlias = NDArray[np.int64] | NDArray[np.float64]
 Tensors: TypeAlias = Mapping[str, NDArray[Any]]
-"""Encoded rows: name to array, first axis the rows. Tables have ``numeric`` ``(n, F)`` float32, NaN where a
-value is missing, and ``categorical`` ``(n, C)`` int64 level ids: 0 unseen or rare, 1 missing, then levels."""
+"""Encoded rows: name to array, first axis the rows.
+
+Always ``numeric`` ``(n, F)`` float32, NaN where a value is missing, and ``categorical`` ``(n, C)`` int64
+level ids: 0 unseen or rare, 1 missing, then levels; either may have no column. Pictures add ``pixels``
+``(n, H, W, C)`` uint8. Texts add ``words`` ``(n, T)`` int32: 0 where a text has ended, 1 a word never seen,
+then `FeatureSpec.words`; and ``pieces`` ``(n, P)`` int32 ids of `FeatureSpec.pieces`, filled up with 0."""
 
 Label: TypeAlias = str | int | bool
 TaskKind = Literal["binary", "multiclass", "regression"]
-ColumnKind = Literal["numeric", "boolean", "categorical", "date"]
+ColumnKind = Literal["numeric", "boolean", "categorical", "date", "text", "image"]
 Origin = Literal["real", "held_out", "unlabeled", "synthetic"]
+
+TABLE_KINDS: frozenset[ColumnKind] = frozenset({"numeric", "boolean", "categorical", "date"})
+"""Kinds of column that tables are made of."""
 
 
 NULL_TEXTS = (
@@ -82,7 +89,9 @@ class Column(msgspec.Struct, frozen=True, omit_defaults=True):
         The column's name in the data and the name of the graph's input.
     kind
         ``numeric`` and ``boolean`` (0, 1) are float32 inputs, NaN missing; ``categorical`` is a string input,
-        ``""`` missing; ``date`` is a float64 input, days since 1970-01-01 with fraction, NaN missing.
+        ``""`` missing; ``date`` is a float64 input, days since 1970-01-01 with fraction, NaN missing;
+        ``text`` is a string input, ``""`` missing, or where the artifact carries a tokenizer an int64 input
+        ``(n, pieces)``; ``image`` is a uint8 input ``(n, height, width, channels)`` of any height and width.
     integer
         The numbers of a numeric column are whole.
     levels
@@ -94,6 +103,8 @@ class Column(msgspec.Struct, frozen=True, omit_defaults=True):
     monotone
         +1: the answer (a value, or the probability of the second class) never falls as the number rises; -1:
         it never rises; 0: it may do both.
+    shape
+        Height, width and channels (1 or 3) of an image as the model looks at it; empty for all else.
     """
 
     name: str
@@ -104,6 +115,7 @@ class Column(msgspec.Struct, frozen=True, omit_defaults=True):
     high: float | None = None
     has_missing: bool = False
     monotone: int = 0
+    shape: tuple[int, ...] = ()
 
 
 class DroppedColumn(msgspec.Struct, frozen=True):
@@ -138,12 +150,21 @@ class FeatureSpec(msgspec.Struct, frozen=True):
     monotone
         For each column of ``tensors["numeric"]``: +1 where the value, or the second class's logit, must never
         fall as the number rises, -1 where it must never rise, 0 where it may do both. Empty for no such wish.
+    image
+        Height, width and channels of ``tensors["pixels"]``; empty without pictures.
+    words
+        The word of each id of ``tensors["words"]`` from 2 on, most frequent first; empty without texts.
+    pieces
+        The word piece of each id of ``tensors["pieces"]``; empty without texts, or without a tokenizer.
     """
 
     numeric: tuple[str, ...] = ()
     categorical: tuple[str, ...] = ()
     cardinalities: tuple[int, ...] = ()
     monotone: tuple[int, ...] = ()
+    image: tuple[int, ...] = ()
+    words: tuple[str, ...] = ()
+    pieces: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -359,7 +380,12 @@ class Encoder(Protocol):
     def encode(self, rows: nw.DataFrame[Any]) -> Tensors: ...
 
     def build(self, graph: GraphBuilder) -> Mapping[str, str]:
-        """Add the raw inputs and the encoding nodes; return tensor name to its value's name in the graph."""
+        """Add the raw inputs and the encoding nodes; return tensor name to its value's name in the graph.
+
+        What is only needed by some students may be added when it is looked up: see `graph.Deferred`. The
+        value of ``words`` holds the words themselves, ``(n, T)`` string, ``""`` where a text has ended: which
+        of them it knows is the student's affair.
+        """
 
 
 class FittedStudent(Protocol):
@@ -396,6 +422,7 @@ class Student(Protocol):
     ``keeps_monotone`` says whether `fit` keeps to ``spec.monotone``, ``larger`` which larger sizes are worth
     their fits where a budget has room, ``kin`` who competes with whom: the best of each kin is searched on.
     ``climbs`` is how often its settings are changed in a search: more than once where a fit takes seconds.
+    ``reads`` are the kinds of column it can learn from: it is searched where the data has no others.
     """
 
     name: ClassVar[str]
@@ -403,6 +430,7 @@ class Student(Protocol):
     larger: ClassVar[tuple[float, ...]]
     kin: ClassVar[str]
     climbs: ClassVar[int]
+    reads: ClassVar[frozenset[ColumnKind]]
     __struct_fields__: ClassVar[tuple[str, ...]]
 
     @property

@@ -17,6 +17,8 @@ from potstill.modalities.category_codes import CategoryCodes
 from potstill.students.boosting import Boosted, boost
 from potstill.students.forest import read_forest
 from potstill.types import (
+    TABLE_KINDS,
+    ColumnKind,
     Doubles,
     Examples,
     FeatureSpec,
@@ -56,6 +58,7 @@ class Additive(msgspec.Struct, frozen=True):
     larger: ClassVar[tuple[float, ...]] = ()
     kin: ClassVar[str] = "trees"
     climbs: ClassVar[int] = 1
+    reads: ClassVar[frozenset[ColumnKind]] = TABLE_KINDS
 
     rounds: int | None = None
     steps: int = 32

@@ -17,6 +17,8 @@ from potstill.students.boosting import boost
 from potstill.students.forest import Forest, read_forest
 from potstill.students.tree_features import TreeFeatures
 from potstill.types import (
+    TABLE_KINDS,
+    ColumnKind,
     Examples,
     FeatureSpec,
     FittedStudent,
@@ -55,6 +57,7 @@ class GBDT(msgspec.Struct, frozen=True):
     larger: ClassVar[tuple[float, ...]] = (2.0, 4.0)
     kin: ClassVar[str] = "trees"
     climbs: ClassVar[int] = 4
+    reads: ClassVar[frozenset[ColumnKind]] = TABLE_KINDS
 
     rounds: int | None = None
     leaves: int = 31

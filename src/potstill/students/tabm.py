@@ -9,7 +9,17 @@ import msgspec
 
 from potstill.students.network_student import NetworkPlan, fit_network
 from potstill.students.stored_weights import Storage
-from potstill.types import Examples, FeatureSpec, FittedStudent, Objective, Progress, Student, Task
+from potstill.types import (
+    TABLE_KINDS,
+    ColumnKind,
+    Examples,
+    FeatureSpec,
+    FittedStudent,
+    Objective,
+    Progress,
+    Student,
+    Task,
+)
 
 
 class TabM(msgspec.Struct, frozen=True):
@@ -54,6 +64,7 @@ class TabM(msgspec.Struct, frozen=True):
     larger: ClassVar[tuple[float, ...]] = (2.0,)
     kin: ClassVar[str] = "networks"
     climbs: ClassVar[int] = 1
+    reads: ClassVar[frozenset[ColumnKind]] = TABLE_KINDS
 
     hidden: tuple[int, ...] = (128, 128)
     numeric_embedding: Literal["periodic"] | None = "periodic"
