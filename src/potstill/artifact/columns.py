@@ -12,12 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from potstill.artifact.frames import open_rows, positions, values_of
-from potstill.artifact.values import COLUMN_CONVERTERS, Refused
+from potstill.artifact.pictures import pictures_of
+from potstill.artifact.refused import Refused
+from potstill.artifact.values import COLUMN_CONVERTERS
 from potstill.errors import UserError
 from potstill.types import Column, Schema
 
 Feeds: TypeAlias = dict[str, NDArray[Any]]
-"""Column name to its values: rank 1, float32, float64 (dates) or object array of str (categories)."""
+"""Column name to its values: rank 1, float32, float64 (dates) or object array of str (categories, texts).
+Pictures are ``(n, height, width, channels)`` uint8, or an object array of such where their sizes differ."""
 
 
 def feeds(rows: Any, schema: Schema) -> Feeds:
@@ -35,7 +38,7 @@ def feeds(rows: Any, schema: Schema) -> Feeds:
     -------
     dict
         For each column of the schema its ``(n,)`` array: float32 for numeric and boolean columns, object
-        array of str for categorical ones, float64 for dates.
+        array of str for categories and texts, float64 for dates; pictures as `Feeds` says.
 
     Raises
     ------
@@ -67,7 +70,8 @@ def convert_column(native: Any, column: Column) -> NDArray[Any]:
     """
     values = values_of(native, column.kind, column.name)
     try:
-        return COLUMN_CONVERTERS[column.kind](values)
+        converted = COLUMN_CONVERTERS[column.kind](values)
+        return pictures_of(converted, column.shape[2]) if column.shape else converted
     except Refused as refusal:
         raise wrong_value(column.name, refusal) from None
 
@@ -107,4 +111,15 @@ def rows_of(converted: Feeds) -> int:
 
 def concat_feeds(parts: list[Feeds]) -> Feeds:
     """Some feeds one after the other."""
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return {name: _joined([part[name] for part in parts]) for name in parts[0]}
+
+
+def _joined(arrays: list[NDArray[Any]]) -> NDArray[Any]:
+    """Arrays one after the other; pictures of several sizes as an object array of them."""
+    filled = [array for array in arrays if len(array)] or arrays[:1]
+    if len({(array.shape[1:], array.dtype) for array in filled}) == 1:
+        return np.concatenate(filled)
+    joined = np.empty(sum(map(len, filled)), dtype=object)
+    for row, value in enumerate(value for array in filled for value in array):
+        joined[row] = value
+    return joined

@@ -19,6 +19,7 @@ from potstill.errors import UserError
 from potstill.types import ColumnKind, Schema
 
 _ACCEPTED = "a dict of columns, a list of dicts, or a pandas, polars or pyarrow table"
+_AS_TEXT = ("categorical", "text")
 _ARRAY_COLUMN = re.compile(r"x(\d+)")
 
 
@@ -119,7 +120,7 @@ def values_of(column: Any, kind: ColumnKind, name: str) -> Values:
     if isinstance(column, np.ma.MaskedArray) and column.ndim == 1:
         masked: list[Any] = column.tolist()
         return masked
-    if isinstance(column, np.ndarray) and column.ndim == 1:
+    if isinstance(column, np.ndarray) and (column.ndim == 1 or kind == "image"):
         return column
     if isinstance(column, Sequence) and not isinstance(column, (str, bytes)):
         return list(column)
@@ -213,7 +214,7 @@ def _pandas_values(column: Any, kind: ColumnKind) -> Values:
     plain = isinstance(column.dtype, np.dtype)
     if plain and column.dtype.kind in "biufmM":
         values: Values = column.to_numpy()
-    elif not plain and column.dtype.kind in "iuf" and kind != "categorical":
+    elif not plain and column.dtype.kind in "iuf" and kind not in _AS_TEXT:
         values = column.to_numpy(dtype=np.float64, na_value=np.nan)
     else:
         values = column.to_numpy(dtype=object, na_value=None)
@@ -222,7 +223,7 @@ def _pandas_values(column: Any, kind: ColumnKind) -> Values:
 
 def _polars_values(column: Any, kind: ColumnKind) -> Values:
     # numpy has no 128-bit integers; and categories must not pass through float, which rounds large codes
-    if kind == "categorical" or str(column.dtype) in ("Int128", "UInt128"):
+    if kind in _AS_TEXT or str(column.dtype) in ("Int128", "UInt128"):
         listed: list[Any] = column.to_list()
         return listed
     values: Values = column.to_numpy()
@@ -233,9 +234,7 @@ def _pyarrow_values(column: Any, kind: ColumnKind) -> Values:
     name = str(column.type)
     # nanosecond timestamps become Python objects only with pandas' help, and a chunked dictionary
     # column with nulls comes out of to_numpy with its nulls replaced by levels
-    if name.startswith("dictionary") or (
-        kind == "categorical" and not name.startswith(("timestamp", "duration"))
-    ):
+    if name.startswith("dictionary") or (kind in _AS_TEXT and not name.startswith(("timestamp", "duration"))):
         listed: list[Any] = column.to_pylist()
         return listed
     values: Values = column.to_numpy(zero_copy_only=False)

@@ -15,7 +15,8 @@ import numpy as np
 from potstill.artifact.columns import Feeds, wrong_value
 from potstill.artifact.frames import missing_columns
 from potstill.artifact.interned import InternedTexts
-from potstill.artifact.values import CONVERTERS, Refused
+from potstill.artifact.refused import Refused
+from potstill.artifact.values import CONVERTERS
 from potstill.errors import UserError
 from potstill.types import ColumnKind, Floats, Schema
 

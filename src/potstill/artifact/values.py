@@ -10,6 +10,8 @@ categorical    text as it is; bytes as UTF-8; ``3`` and ``3.0`` to ``"3"``; ``Tr
                to ISO 8601; missing to ``""``
 date           dates, datetimes (with a time zone: taken to UTC), ``numpy.datetime64`` and ISO 8601 text to
                float64 days since 1970-01-01; numbers are refused
+text           text as it is, cut after 100,000 letters; bytes as UTF-8; other values as for categories
+image          see `potstill.artifact.pictures`; a picture is never missing
 =============  ====================================================================================
 
 Missing is ``None``, NaN, NaT and ``pandas.NA``. Nothing here imports pandas, polars or pyarrow.
@@ -29,6 +31,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from potstill.artifact.pictures import picture_of, pictures_of
+from potstill.artifact.refused import Refused, is_missing
 from potstill.types import ColumnKind, Doubles, Floats
 
 Values: TypeAlias = NDArray[Any] | list[Any]
@@ -40,43 +44,12 @@ _DAY_US = float(_DAY_TICKS)
 _EPOCH_ORDINAL = date(1970, 1, 1).toordinal()
 _LARGEST_WHOLE = 2.0**63
 _LARGEST = sys.float_info.max
+MAX_LETTERS = 100_000
+"""Letters of a text that are looked at: a bound for what strangers send, far beyond what a model reads."""
+
 _FLAG_TEXTS = {"true": 1.0, "false": 0.0}
 _PLAIN_NUMBERS = {float, int, bool, NoneType}
 _NEVER_A_CATEGORY = (list, tuple, dict, set, frozenset, np.ndarray)
-
-
-class Refused(ValueError):
-    """A value that a column of this kind does not take.
-
-    Parameters
-    ----------
-    wanted
-        What the column takes, in words.
-    value
-        The value as it came in.
-    hint
-        The next step.
-    row
-        Position of the value in its column; None when the value came alone.
-    """
-
-    def __init__(self, wanted: str, value: Any, hint: str, row: int | None = None) -> None:
-        super().__init__(wanted, value, hint, row)
-        self.wanted = wanted
-        self.value = value
-        self.hint = hint
-        self.row = row
-
-
-def is_missing(value: Any) -> bool:
-    """Whether the value is ``None``, NaN, NaT or ``pandas.NA``."""
-    if value is None or type(value).__name__ in ("NAType", "NaTType"):
-        return True
-    if isinstance(value, Decimal):
-        return value.is_nan()
-    if isinstance(value, (np.datetime64, np.timedelta64)):
-        return bool(np.isnat(value))
-    return isinstance(value, (float, np.floating)) and math.isnan(value)
 
 
 def to_number(value: Any) -> float:
@@ -145,6 +118,20 @@ def to_text(value: Any) -> str:
     return _spelled(value)
 
 
+def to_free_text(value: Any) -> str:
+    """The value of a text column, ``""`` where it is missing; what UTF-8 cannot say becomes a question mark.
+
+    Raises
+    ------
+    Refused
+        When the value is a container.
+    """
+    if isinstance(value, bytes):
+        value = value.decode("utf-8", "replace")
+    text = to_text(value)[:MAX_LETTERS]
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
 def to_days(value: Any) -> float:
     """The value of a date column as days since 1970-01-01 (UTC), NaN where it is missing.
 
@@ -175,6 +162,8 @@ CONVERTERS: dict[ColumnKind, Callable[[Any], Any]] = {
     "boolean": to_flag,
     "categorical": to_text,
     "date": to_days,
+    "text": to_free_text,
+    "image": picture_of,
 }
 """Kind of column to the function that takes one of its values."""
 
@@ -209,6 +198,13 @@ def texts(values: Values) -> NDArray[Any]:
     return column
 
 
+def free_texts(values: Values) -> NDArray[Any]:
+    """A text column as ``(n,)`` object array of str; `to_free_text` row by row."""
+    column = np.empty(len(values), dtype=object)
+    column[:] = _each(_objects(values), to_free_text)
+    return column
+
+
 def days(values: Values) -> Doubles:
     """A date column as ``(n,)`` float64; `to_days` row by row."""
     if isinstance(values, np.ndarray) and values.dtype.kind == "M":
@@ -221,6 +217,8 @@ COLUMN_CONVERTERS: dict[ColumnKind, Callable[[Values], NDArray[Any]]] = {
     "boolean": flags,
     "categorical": texts,
     "date": days,
+    "text": free_texts,
+    "image": pictures_of,
 }
 """Kind of column to the function that takes all of its values."""
 

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from potstill.artifact.frames import missing_columns
-from potstill.artifact.values import CONVERTERS, Refused, to_days, to_text
-from potstill.artifact.values import is_missing as no_value
+from potstill.artifact.refused import Refused
+from potstill.artifact.refused import is_missing as no_value
+from potstill.artifact.values import CONVERTERS, to_days, to_text
 from potstill.cli.rows import Chunk
 from potstill.errors import UserError
 from potstill.types import NULL_TEXTS, Column, ColumnKind, Schema

@@ -1,0 +1,227 @@
+"""Pictures in whatever form they come → ``(height, width, channels)`` uint8.
+
+Files (PNG, JPEG and the like) are decoded by Pillow, which is asked for only then; arrays and PNM files, the
+plainest picture files there are, need numpy alone. What a stranger sends is bounded: by its bytes, and by the
+pixels that its header announces, before anything is decoded.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+import re
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from potstill.artifact.refused import Refused, is_missing
+
+Picture: TypeAlias = NDArray[np.uint8]
+"""``(height, width, channels)``, 1 channel for grey, 3 for red, green and blue."""
+
+MAX_BYTES = 50_000_000
+"""Bytes of a picture file at most."""
+
+MAX_PIXELS = 40_000_000
+"""Height times width of a picture at most: a file of a few kilobytes can announce any size."""
+
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
+"""Kinds of file, as Pillow calls them, that are decoded."""
+
+SIGNATURES = (b"\x89PNG\r\n", b"\xff\xd8\xff", b"RIFF", b"BM", b"GIF8", b"II*\0", b"MM\0*", b"P5", b"P6")
+"""How files of pictures begin."""
+
+_WANTED = "pictures: the bytes of a PNG, JPEG or similar file, or an array (height, width, channels) of uint8"
+_HINT = "Check that the file is whole; convert what is of another kind to PNG."
+_PNM = re.compile(rb"P([56])\s+(\d{1,9})\s+(\d{1,9})\s+255\s")
+_LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
+"""ITU-R BT.601: how bright red, green and blue are."""
+
+
+def picture_of(value: Any, channels: int | None = None) -> Picture:
+    """One picture.
+
+    Parameters
+    ----------
+    value
+        Bytes of a file, or base64 text of them (``data:`` URLs too); an array or nested lists
+        ``(height, width)`` or ``(height, width, channels)`` of whole numbers from 0 to 255; a Pillow image; a
+        mapping that holds such bytes under ``bytes``.
+    channels
+        1 or 3: colours are turned to grey, grey to colours; None leaves the picture as it is. Transparent
+        parts are taken for white.
+
+    Raises
+    ------
+    Refused
+        It is no picture, is damaged, empty or too large.
+    """
+    return with_channels(_decoded(value), channels) if channels else _decoded(value)
+
+
+def with_channels(picture: Picture, channels: int) -> Picture:
+    """The picture in colour (3) or in grey (1)."""
+    if picture.shape[2] == channels:
+        return picture
+    if channels == 3:
+        return np.repeat(picture, 3, axis=2)
+    grey = np.rint(picture.astype(np.float32) @ _LUMA)
+    return np.minimum(grey, 255).astype(np.uint8)[:, :, None]
+
+
+def pictures_of(values: Sequence[Any] | NDArray[Any], channels: int | None = None) -> NDArray[Any]:
+    """A column of pictures.
+
+    Returns
+    -------
+    ndarray
+        ``(n, height, width, channels)`` uint8; where shapes differ, an ``(n,)`` object array of pictures.
+        ``channels`` as in `picture_of`.
+
+    Raises
+    ------
+    Refused
+        With the row of the first value that is no picture.
+    """
+    given = values if isinstance(values, np.ndarray) and values.dtype == np.uint8 else None
+    if (
+        given is not None
+        and given.ndim == 4
+        and given.size
+        and given.shape[3] in (channels or 1, channels or 3)
+    ):
+        return given
+    pictures = []
+    for row, value in enumerate(values):
+        try:
+            pictures.append(picture_of(value, channels))
+        except Refused as refusal:
+            refusal.row = row
+            raise
+    if not pictures:
+        return np.zeros((0, 1, 1, channels or 3), dtype=np.uint8)
+    if len({picture.shape for picture in pictures}) == 1:
+        return np.stack(pictures)
+    column = np.empty(len(pictures), dtype=object)
+    for row, picture in enumerate(pictures):
+        column[row] = picture
+    return column
+
+
+def pnm_bytes(picture: NDArray[Any]) -> bytes:
+    """The picture, grey or in colour, as a PNM file: a line of text, then its bytes as they are."""
+    height, width, channels = picture.shape
+    kind = {1: b"P5", 3: b"P6"}[channels]
+    return kind + b" %d %d 255\n" % (width, height) + np.ascontiguousarray(picture, dtype=np.uint8).tobytes()
+
+
+def is_picture_file(data: bytes) -> bool:
+    """Whether some bytes begin as a file that can be decoded does."""
+    return data.startswith(SIGNATURES)
+
+
+def _decoded(value: Any) -> Picture:
+    if isinstance(value, dict) and isinstance(value.get("bytes"), bytes):
+        value = value["bytes"]
+    if isinstance(value, str):
+        value = _unwrapped(value)
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return _of_file(bytes(value))
+    if is_missing(value):
+        raise Refused(_WANTED, value, "A picture cannot be missing: leave the row out.")
+    if type(value).__module__.partition(".")[0] == "PIL":
+        return _of_pillow(value)
+    return _of_array(value)
+
+
+def _unwrapped(text: str) -> bytes:
+    """The bytes that base64 text stands for."""
+    if len(text) > 1.4 * MAX_BYTES:
+        raise Refused(f"pictures of at most {MAX_BYTES:,} bytes", _shown(text), "Make the picture smaller.")
+    try:
+        return base64.b64decode(text.partition(",")[2] if text.startswith("data:") else text, validate=True)
+    except (binascii.Error, ValueError):
+        hint = "Text is taken for the base64 of a file's bytes; a path is not opened."
+        raise Refused(_WANTED, _shown(text), hint) from None
+
+
+def _of_file(data: bytes) -> Picture:
+    if len(data) > MAX_BYTES:
+        raise Refused(f"pictures of at most {MAX_BYTES:,} bytes", _shown(data), "Make the picture smaller.")
+    plain = _PNM.match(data)
+    if plain:
+        kind, width, height = plain[1], int(plain[2]), int(plain[3])
+        channels = 3 if kind == b"6" else 1
+        _check_size(height, width)
+        if len(data) - plain.end() != height * width * channels:
+            raise Refused(_WANTED, _shown(data), _HINT)
+        pixels = np.frombuffer(data, dtype=np.uint8, offset=plain.end())
+        return pixels.reshape(height, width, channels)
+    try:
+        from PIL import Image
+    except ModuleNotFoundError:
+        hint = "pip install pillow, or pass arrays."
+        raise Refused("arrays of pixels, as Pillow is not installed", _shown(data), hint) from None
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
+            return _of_pillow(opened)
+    except Refused:
+        raise
+    except Exception:  # Pillow's decoders raise what they like on damaged files
+        raise Refused(_WANTED, _shown(data), _HINT) from None
+
+
+def _of_pillow(opened: Any) -> Picture:
+    """A Pillow image, turned the right way up."""
+    from PIL import ImageOps
+
+    _check_size(opened.height, opened.width)
+    image = ImageOps.exif_transpose(opened)
+    if image.mode.startswith(("I", "F")):
+        # 16 bits a pixel and more: the brightest there can be is white.
+        pixels = np.asarray(image, dtype=np.float64)
+        top = 65_535.0 if image.mode.startswith("I") else max(1.0, float(pixels.max(initial=0.0)))
+        return np.clip(np.rint(pixels / top * 255), 0, 255).astype(np.uint8)[:, :, None]
+    if "A" in image.getbands() or "transparency" in image.info:
+        from PIL import Image
+
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    grey = image.mode in ("L", "1")
+    pixels = np.asarray(image.convert("L" if grey else "RGB"), dtype=np.uint8)
+    return pixels[:, :, None] if grey else pixels
+
+
+def _of_array(value: Any) -> Picture:
+    try:
+        array = np.asarray(value)
+    except ValueError:
+        raise Refused(_WANTED, _shown(value), _HINT) from None
+    if array.ndim == 2:
+        array = array[:, :, None]
+    if array.ndim != 3 or array.shape[2] not in (1, 3) or array.dtype.kind not in "biu":
+        raise Refused(_WANTED, _shown(value), "Channels come last: 1 for grey, 3 for colours.")
+    _check_size(*array.shape[:2])
+    if array.dtype != np.uint8 and (array.min() < 0 or array.max() > 255):
+        raise Refused("pictures whose pixels are from 0 to 255", _shown(value), "Scale them first.")
+    return array.astype(np.uint8, copy=False)
+
+
+def _check_size(height: int, width: int) -> None:
+    if height < 1 or width < 1:
+        raise Refused("pictures with pixels in them", f"{height} x {width}", _HINT)
+    if height * width > MAX_PIXELS:
+        wanted = f"pictures of at most {MAX_PIXELS:,} pixels"
+        raise Refused(wanted, f"{height} x {width}", "Make the picture smaller.")
+
+
+def _shown(value: Any) -> str:
+    """A value in a few words: pictures are long."""
+    if isinstance(value, (bytes, str)):
+        return f"{len(value):,} {'bytes' if isinstance(value, bytes) else 'letters'}: {value[:12]!r}…"
+    if isinstance(value, np.ndarray):
+        return f"array {value.shape} of {value.dtype}"
+    return type(value).__name__
