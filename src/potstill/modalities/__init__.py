@@ -2,9 +2,11 @@
 
 ========== ======================================================================
 tabular    tables: numbers, booleans, dates and categories
+text       texts: words and word pieces, beside the columns of a table
 ========== ======================================================================
 """
 
 from potstill.modalities.tabular import TabularEncoder
+from potstill.modalities.text import TextEncoder
 
-__all__ = ["TabularEncoder"]
+__all__ = ["TabularEncoder", "TextEncoder"]
