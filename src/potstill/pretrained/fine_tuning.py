@@ -179,9 +179,7 @@ def _has_bfloat16() -> bool:
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
-def _logits(
-    weights: Weights, shape: BertShape, batch: Tensor, course: Course, dropout: Dropout
-) -> Tensor:
+def _logits(weights: Weights, shape: BertShape, batch: Tensor, course: Course, dropout: Dropout) -> Tensor:
     texts = pooled(encoded(weights, shape, batch, dropout=dropout)[-1], batch, course.pooling)
     return with_head(dropout(texts), weights)
 
@@ -191,9 +189,7 @@ def _cut(pieces: Pieces, rows: NDArray[np.int64], lengths: NDArray[np.int64]) ->
     return torch.from_numpy(pieces[rows, : lengths[rows].max(initial=1)].astype(np.int64))
 
 
-def _batches(
-    lengths: NDArray[np.int64], size: int, rng: np.random.Generator
-) -> Iterator[NDArray[np.int64]]:
+def _batches(lengths: NDArray[np.int64], size: int, rng: np.random.Generator) -> Iterator[NDArray[np.int64]]:
     """Every row once, those of about one length together."""
     order = rng.permutation(len(lengths))
     for start in range(0, len(order), size * BATCHES_SORTED):
@@ -216,7 +212,9 @@ def _optimizer(weights: Weights, shape: BertShape, course: Course) -> torch.opti
             rate = course.head_rate
         decay = course.weight_decay if weight.dim() == 2 and depth else 0.0
         groups.setdefault((rate, decay), []).append(weight.requires_grad_())
-    parameters = [{"params": group, "lr": rate, "weight_decay": decay} for (rate, decay), group in groups.items()]
+    parameters = [
+        {"params": group, "lr": rate, "weight_decay": decay} for (rate, decay), group in groups.items()
+    ]
     return torch.optim.AdamW(parameters, betas=BETAS, fused=True)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -101,7 +100,9 @@ def read_bert(folder: Path | str) -> tuple[BertShape, Weights]:
         raise UserError(f"{str(path)!r} lacks weights of the encoder: {error}.", hint=_HINT) from error
 
 
-def write_bert(folder: Path | str, shape: BertShape, weights: Mapping[str, Tensor], beside: Path | str) -> None:
+def write_bert(
+    folder: Path | str, shape: BertShape, weights: Mapping[str, Tensor], beside: Path | str
+) -> None:
     """Write an encoder as a folder, there wholly or not at all, with the tokenizer files of ``beside``.
 
     Parameters
@@ -127,8 +128,8 @@ def write_bert(folder: Path | str, shape: BertShape, weights: Mapping[str, Tenso
             if (Path(beside) / name).is_file():
                 shutil.copyfile(Path(beside) / name, fresh / name)
         if folder.exists():
-            os.rename(folder, Path(place) / "old")
-        os.rename(fresh, folder)
+            folder.rename(Path(place) / "old")
+        fresh.rename(folder)
 
 
 def _config(shape: BertShape) -> dict[str, Any]:

@@ -9,9 +9,16 @@ from potstill.students.additive import Additive
 from potstill.students.gbdt import GBDT
 from potstill.students.mlp import MLP
 from potstill.students.tabm import TabM
+from potstill.students.transformer import Transformer
 from potstill.types import Student
 
-STUDENTS: dict[str, type[Student]] = {"gbdt": GBDT, "additive": Additive, "mlp": MLP, "tabm": TabM}
+STUDENTS: dict[str, type[Student]] = {
+    "gbdt": GBDT,
+    "additive": Additive,
+    "mlp": MLP,
+    "tabm": TabM,
+    "transformer": Transformer,
+}
 """Families by name."""
 
-__all__ = ["GBDT", "MLP", "STUDENTS", "Additive", "TabM"]
+__all__ = ["GBDT", "MLP", "STUDENTS", "Additive", "TabM", "Transformer"]
