@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias, get_args, runtime_checkable
 
 import msgspec
 import numpy as np
@@ -44,6 +44,7 @@ Origin = Literal["real", "held_out", "unlabeled", "synthetic"]
 TABLE_KINDS: frozenset[ColumnKind] = frozenset({"numeric", "boolean", "categorical", "date"})
 """Kinds of column that tables are made of."""
 
+ALL_KINDS: frozenset[ColumnKind] = frozenset(get_args(ColumnKind))
 
 NULL_TEXTS = (
     *("", "NA", "N/A", "n/a", "#N/A", "#N/A N/A", "#NA", "<NA>", "NULL", "null"),
@@ -477,9 +478,13 @@ class Student(Protocol):
 
 
 class Augmenter(Protocol):
-    """Makes synthetic rows out of real ones."""
+    """Makes synthetic rows out of real ones.
+
+    ``reads`` are the kinds of column it understands: it is of use where the data has no others.
+    """
 
     name: ClassVar[str]
+    reads: ClassVar[frozenset[ColumnKind]]
 
     def augment(self, dataset: Dataset, n_rows: int, *, seed: int) -> tuple[nw.DataFrame[Any], Ints]:
         """``n_rows`` new rows of the same columns and types, and the index of each one's parent row."""

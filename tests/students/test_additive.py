@@ -10,7 +10,8 @@ import pytest
 from potstill.students import Additive
 from potstill.students.additive import FittedAdditive, fold
 from potstill.students.boosting import Boosted, boost
-from potstill.testing.student import StudentCase, check_same_answers, student_cases
+from potstill.testing.student import check_same_answers
+from potstill.testing.student_cases import StudentCase, student_cases
 
 
 def boosted_on(case: StudentCase, student: Additive, rounds: int = 40) -> Boosted:

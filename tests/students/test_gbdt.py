@@ -24,12 +24,8 @@ from potstill.students.boosting_loss import autograd_gradients, boosting_loss, k
 from potstill.students.forest import ZERO, Forest, round_down
 from potstill.students.gbdt import FittedGBDT
 from potstill.students.targets import blended_targets
-from potstill.testing.student import (
-    StudentCase,
-    check_same_answers,
-    run_in_onnxruntime,
-    student_cases,
-)
+from potstill.testing.student import check_same_answers, run_in_onnxruntime
+from potstill.testing.student_cases import StudentCase, student_cases
 from potstill.types import Examples, FeatureSpec, Objective
 
 OTHER_OBJECTIVES = [KD(temperature=2.0), JSD(), DKD(), LogitMSE(), DIST()]

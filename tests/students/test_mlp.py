@@ -15,7 +15,8 @@ from potstill.students.network import Inputs, NetworkShape, forward, initial_wei
 from potstill.students.network_student import FittedNetwork
 from potstill.students.network_training import Epochs, Schedule
 from potstill.students.numeric_scaling import fit_numeric_scaling
-from potstill.testing.student import StudentCase, check_same_answers, student_cases
+from potstill.testing.student import check_same_answers
+from potstill.testing.student_cases import StudentCase, student_cases
 from potstill.types import Examples, FeatureSpec, Task
 
 

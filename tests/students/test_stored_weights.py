@@ -10,7 +10,8 @@ import pytest
 from potstill.graph import GraphBuilder
 from potstill.students import MLP, TabM
 from potstill.students.stored_weights import Storage, rounded
-from potstill.testing.student import check_onnx_parity, student_cases
+from potstill.testing.student import check_onnx_parity
+from potstill.testing.student_cases import student_cases
 from potstill.types import Floats, Student
 
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from potstill.students import GBDT, MLP, STUDENTS, Additive, TabM
-from potstill.testing.student import check_student, student_cases
+from potstill.testing.student import check_student
+from potstill.testing.student_cases import student_cases
 from potstill.types import Student
 
 SMALL: dict[str, Student] = {

@@ -11,7 +11,7 @@ from potstill.students.head_choice import best_heads
 from potstill.students.network import Inputs, NetworkShape, folded, forward, initial_weights, with_heads
 from potstill.students.network_student import FittedNetwork
 from potstill.students.network_training import Judge, Lesson
-from potstill.testing.student import student_cases
+from potstill.testing.student_cases import student_cases
 
 SHAPE = NetworkShape(3, 0, 3, (), 4, (8, 8), 2, n_heads=4)
 

@@ -15,7 +15,7 @@ from potstill.transfer.augment.blocks import find_blocks, one_hot_groups
 from potstill.transfer.augment.coding import Coded, code_column
 from potstill.transfer.augment.near import embed
 from potstill.transfer.augment.rows import Column, draw_new_rows, spread_parents
-from potstill.types import Dataset, Floats, Ints
+from potstill.types import TABLE_KINDS, ColumnKind, Dataset, Floats, Ints
 
 _MOST_TREE_ROWS = 20_000
 
@@ -45,6 +45,7 @@ class Conditional(msgspec.Struct, frozen=True):
     """
 
     name: ClassVar[str] = "conditional"
+    reads: ClassVar[frozenset[ColumnKind]] = TABLE_KINDS
     leaf_rows: int = 10
     redrawn: tuple[float, ...] = (0.15, 0.3, 0.5)
 

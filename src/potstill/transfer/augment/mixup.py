@@ -12,7 +12,7 @@ import numpy as np
 from potstill.transfer.augment.blocks import find_blocks
 from potstill.transfer.augment.coding import Coded, code_column
 from potstill.transfer.augment.rows import Column, draw_new_rows, spread_parents
-from potstill.types import Bools, Dataset, Doubles, Ints
+from potstill.types import TABLE_KINDS, Bools, ColumnKind, Dataset, Doubles, Ints
 
 
 class Mixup(msgspec.Struct, frozen=True):
@@ -37,6 +37,7 @@ class Mixup(msgspec.Struct, frozen=True):
     """
 
     name: ClassVar[str] = "mixup"
+    reads: ClassVar[frozenset[ColumnKind]] = TABLE_KINDS
     alpha: float = 0.5
     jitter: float = 0.1
 

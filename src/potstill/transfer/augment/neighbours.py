@@ -15,7 +15,7 @@ from potstill.transfer.augment.blocks import find_blocks, one_hot_groups
 from potstill.transfer.augment.coding import Coded, code_column
 from potstill.transfer.augment.near import embed, nearest
 from potstill.transfer.augment.rows import Column, draw_new_rows, real_column, row_hashes, spread_parents
-from potstill.types import Bools, Dataset, Ints
+from potstill.types import TABLE_KINDS, Bools, ColumnKind, Dataset, Ints
 
 _GROUP_SAMPLE_ROWS = 20_000
 
@@ -42,6 +42,7 @@ class Neighbours(msgspec.Struct, frozen=True):
     """
 
     name: ClassVar[str] = "neighbours"
+    reads: ClassVar[frozenset[ColumnKind]] = TABLE_KINDS
     k: int = 10
     exchange: tuple[float, ...] = (0.15, 0.3, 0.5)
 

@@ -8,13 +8,14 @@ import msgspec
 import narwhals as nw
 import numpy as np
 
-from potstill.types import Dataset, Ints
+from potstill.types import ALL_KINDS, ColumnKind, Dataset, Ints
 
 
 class NoRows(msgspec.Struct, frozen=True):
     """Makes nothing, whatever is asked for."""
 
     name: ClassVar[str] = "none"
+    reads: ClassVar[frozenset[ColumnKind]] = ALL_KINDS
 
     def augment(
         self,
