@@ -28,8 +28,8 @@ class Probes(msgspec.Struct, frozen=True):
     Parameters
     ----------
     rows
-        Column name to its values: numbers, booleans, text, ISO 8601 dates, null where missing; pictures as the
-        base64 of a file.
+        Column name to its values: numbers, booleans, text, ISO 8601 dates, null where missing; pictures
+        as the base64 of a file.
     outputs
         ``(n, K)`` probabilities, or ``(n, 1)`` values.
     rtol, atol

@@ -119,7 +119,8 @@ def gather(
     labels
         ``(n,)`` class indices or values, none missing.
     columns
-        The raw columns of the rows, ``(n,)`` each, None or NaN where missing: for slices and disagreements. Bytes are files of pictures.
+        The raw columns of the rows, ``(n,)`` each, None or NaN where missing: for slices and
+        disagreements. Bytes are files of pictures.
     sliced
         Those of ``columns`` that slices are made of; None for all.
     weight, groups
