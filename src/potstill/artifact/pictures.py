@@ -64,7 +64,8 @@ def picture_of(value: Any, channels: int | None = None) -> Picture:
     Refused
         It is no picture, is damaged, empty or too large.
     """
-    return with_channels(_decoded(value), channels) if channels else _decoded(value)
+    decoded: Picture = _decoded(value)
+    return with_channels(decoded, channels) if channels else decoded
 
 
 def with_channels(picture: Picture, channels: int) -> Picture:
@@ -203,7 +204,9 @@ def _of_file(data: bytes) -> Picture:
             return _of_pillow(opened)
     except Refused:
         raise
-    except Exception:  # Pillow's decoders raise what they like on damaged files
+    except Exception as error:  # Pillow's decoders raise what they like on damaged files
+        if type(error).__name__.startswith("DecompressionBomb"):
+            raise _too_large("more than twice as many") from None
         raise Refused(_WANTED, _shown(data), _HINT) from None
 
 
@@ -217,15 +220,16 @@ def _of_pillow(opened: Any) -> Picture:
         # 16 bits a pixel and more: the brightest there can be is white.
         pixels = np.asarray(image, dtype=np.float64)
         top = 65_535.0 if image.mode.startswith("I") else max(1.0, float(pixels.max(initial=0.0)))
-        return np.clip(np.rint(pixels / top * 255), 0, 255).astype(np.uint8)[:, :, None]
+        grey: Picture = np.clip(np.rint(pixels / top * 255), 0, 255).astype(np.uint8)[:, :, None]
+        return grey
     if "A" in image.getbands() or "transparency" in image.info:
         from PIL import Image
 
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
-    grey = image.mode in ("L", "1")
-    pixels = np.asarray(image.convert("L" if grey else "RGB"), dtype=np.uint8)
-    return pixels[:, :, None] if grey else pixels
+    if image.mode in ("L", "1"):
+        return np.asarray(image.convert("L"), dtype=np.uint8)[:, :, None]
+    return np.asarray(image.convert("RGB"), dtype=np.uint8)
 
 
 def _of_array(value: Any) -> Picture:
@@ -247,8 +251,11 @@ def _check_size(height: int, width: int) -> None:
     if height < 1 or width < 1:
         raise Refused("pictures with pixels in them", f"{height} x {width}", _HINT)
     if height * width > MAX_PIXELS:
-        wanted = f"pictures of at most {MAX_PIXELS:,} pixels"
-        raise Refused(wanted, f"{height} x {width}", "Make the picture smaller.")
+        raise _too_large(f"{height} x {width}")
+
+
+def _too_large(got: str) -> Refused:
+    return Refused(f"pictures of at most {MAX_PIXELS:,} pixels", got, "Make the picture smaller.")
 
 
 def _shown(value: Any) -> str:

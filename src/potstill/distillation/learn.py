@@ -26,7 +26,17 @@ from potstill.training.candidates import Assessment, Candidate, Found, choose, r
 from potstill.training.examples import LABELS_ONLY, RealTargets, Targets, make_examples
 from potstill.training.lesson import Lesson, Trial
 from potstill.training.search import Search
-from potstill.types import Budget, Dataset, FittedStudent, Floats, Latency, Objective, Progress, Student
+from potstill.types import (
+    Budget,
+    Dataset,
+    FittedStudent,
+    Floats,
+    Latency,
+    Objective,
+    Origin,
+    Progress,
+    Student,
+)
 
 MANY_EXAMPLES = 10_000
 """From this many rows on, fits are worth a process each."""
@@ -70,6 +80,8 @@ class Learnt:
         As they were before, with all candidates.
     budget
         What they are judged by.
+    origins
+        Of the rows that they have learned from at last.
     """
 
     student: Candidate
@@ -78,6 +90,7 @@ class Learnt:
     found: Found
     scale: tuple[float, float]
     budget: Budget
+    origins: tuple[Origin, ...]
     notes: tuple[str, ...]
 
 
@@ -136,6 +149,7 @@ def make_lesson(
         seed=seed,
         device=device,
         workers=workers,
+        heavy=prepared.modality.heavy,
     )
 
 
@@ -175,6 +189,7 @@ def settle(
         found=found,
         scale=searched.scale,
         budget=allowed,
+        origins=searched.search.final_origins,
         notes=notes,
     )
 

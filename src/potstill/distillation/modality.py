@@ -64,6 +64,10 @@ class Modality:
         Under a time limit shorter than this there are fewer synthetic rows in proportion.
     budget
         What a model may cost where nothing else is said.
+    time_limit_s
+        Seconds that a run takes where nothing else is said; None for as long as its plan takes.
+    teacher_s
+        Seconds of the default ensemble at most where nothing else is said; None for its share of the limit.
     heavy
         Every fit takes so long that even a few are worth a process each.
     """
@@ -76,6 +80,8 @@ class Modality:
     synthetic_rows: int
     patience_s: float
     budget: Budget
+    time_limit_s: float | None = 2_400.0
+    teacher_s: float | None = None
     heavy: bool = True
 
 
@@ -176,6 +182,8 @@ TABLES = Modality(
     synthetic_rows=40_000,
     patience_s=300.0,
     budget=Budget(latency_ms=1.0, size_kb=1024.0),
+    time_limit_s=None,
+    teacher_s=150.0,
     heavy=False,
 )
 IMAGES = Modality(

@@ -41,7 +41,6 @@ from potstill.export import artifact_bytes, carried_tokenizer, check_parity, com
 from potstill.report import CandidateFacts, ColumnFacts, ModelFacts, ReportFacts
 from potstill.training.candidates import Candidate, pareto, ranked
 from potstill.training.examples import rows_taught
-from potstill.training.lesson import REFIT_ORIGINS
 from potstill.types import TABLE_KINDS, Dataset, Floats, Progress
 
 BATCH_ROWS = 2_000
@@ -251,7 +250,7 @@ def _account(learnt: Learnt, taught: Taught, prepared: Prepared, seed: int) -> C
             objective=chosen.objective.name,
             temperature=chosen.objective.temperature,
             hard_weight=chosen.targets.hard_label_weight,
-            transfer_rows=dict(rows_taught(taught.transfer, chosen.targets, REFIT_ORIGINS).items()),
+            transfer_rows={**rows_taught(taught.transfer, chosen.targets, learnt.origins)},
             seed=seed,
             data_hash=prepared.data_hash,
             versions={"python": platform.python_version()} | {name: version(name) for name in _VERSIONED},

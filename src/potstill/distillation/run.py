@@ -117,6 +117,7 @@ def distill(
             progress=progress,
         )
     budget = budget or prepared.modality.budget
+    clock.limit(prepared.modality.time_limit_s)
     with clock.stage("teacher"):
         taught, prepared = teach(
             teachers, prepared, recipe=recipe, seed=seed, limit_s=clock.teacher_s(), progress=progress

@@ -45,6 +45,9 @@ ORIGINS: Mapping[Part, Origin] = {
 RATED_ROWS = 1_000
 """Training rows that tell how fast an adopted teacher answers."""
 
+LONGEST_S = 3_600.0
+"""Seconds that a default ensemble takes at most where nothing limits it."""
+
 CACHE_BYTES = 10_000_000_000
 """The user's own cache is cut back to this after a run, the answers longest unchanged first."""
 
@@ -119,7 +122,8 @@ def teach(
     UserError
         A teacher cannot be adopted or cannot answer the rows.
     """
-    teacher_s = recipe.teacher_time if limit_s is None else min(recipe.teacher_time, limit_s)
+    asked = (recipe.teacher_time or prepared.modality.teacher_s, limit_s)
+    teacher_s = min(seconds for seconds in (*asked, LONGEST_S) if seconds is not None)
     members = _members(teachers, prepared, recipe, teacher_s)
     if limit_s is not None:
         prepared = _affordable(members, prepared, limit_s)

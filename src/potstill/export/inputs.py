@@ -30,7 +30,8 @@ def graph_inputs(rows: nw.DataFrame[Any], schema: Schema) -> Feeds:
     """
     inputs: Feeds = {}
     for column in schema.columns:
-        inputs[column.name] = _READERS.get(column.kind, raw_column)(rows, column)
+        read = _READERS.get(column.kind, raw_column)
+        inputs[column.name] = read(rows, column)
     return inputs
 
 
