@@ -76,7 +76,7 @@ def residual_blocks(widths: Sequence[int], *, channels: int, stem_stride: int, d
 def depthwise_blocks(
     widths: Sequence[int], *, channels: int, stem_stride: int, depth: int = 2
 ) -> list[Block]:
-    """A stem, then for each width ``depth`` convolutions of every channel alone, each with one across them."""
+    """A stem, then for each width ``depth`` convolutions of single channels, each with one across them."""
     blocks = [Block((Layer("stem", channels, widths[0], stride=stem_stride),), adds=False)]
     inputs = widths[0]
     for stage, width in enumerate(widths):

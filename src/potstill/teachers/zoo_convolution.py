@@ -72,12 +72,9 @@ def _trained(
     mass = torch.ones(len(given)) if weight is None else torch.from_numpy(weight / weight.mean()).float()
     batch = min(member.batch_size, max(16, len(given) // 8))
     steps = max(1, len(given) // batch) * member.epochs
+    rate = member.learning_rate
     optimizer = torch.optim.SGD(
-        network.parameters(),
-        lr=member.learning_rate,
-        momentum=0.9,
-        nesterov=True,
-        weight_decay=member.weight_decay,
+        network.parameters(), lr=rate, momentum=0.9, nesterov=True, weight_decay=member.weight_decay
     )
     step = 0
     for _ in range(member.epochs):

@@ -17,7 +17,7 @@ from potstill.types import ColumnKind, Dataset, Ints
 
 
 class Views(msgspec.Struct, frozen=True):
-    """Views of pictures: each is shifted, maybe mirrored; some are blended with another or have a piece of it.
+    """Pictures, each shifted and maybe mirrored; some are blended with another or have a piece of it.
 
     The teacher is asked about exactly the picture that the student will see (function matching). New pictures
     have the size in which the model looks at them.
