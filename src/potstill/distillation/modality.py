@@ -17,8 +17,6 @@ from potstill.modalities.pretrained_pieces import wordpiece_of
 from potstill.students import STUDENTS
 from potstill.teachers.zoo import default_members
 from potstill.teachers.zoo_images import default_image_members
-from potstill.teachers.zoo_texts import default_text_members
-from potstill.teachers.zoo_transformers import default_checkpoint
 from potstill.types import Budget, ColumnKind, Dataset, Encoder, Schema, Student, Trainable
 
 MEASURED_TEXTS = 2_000
@@ -37,11 +35,14 @@ class Time:
         Of the cross-fitting, for members that take part in it.
     threads
         Cores there are.
+    answers
+        Rows that every member is asked about.
     """
 
     seconds: float
     folds: int
     threads: int
+    answers: int
 
 
 @dataclass(frozen=True)
@@ -91,31 +92,29 @@ def modality_of(schema: Schema) -> Modality:
     return next((each for kind, each in MODALITIES.items() if kind in kinds), TABLES)
 
 
-def families_of(schema: Schema, *, checkpoint: str | None) -> list[Student]:
-    """The families that read every kind of column of ``schema``.
-
-    Parameters
-    ----------
-    checkpoint
-        Folder of a pretrained encoder, for families that can begin with one.
-    """
+def families_of(schema: Schema, recipe: Recipe) -> list[Student]:
+    """The families that read every kind of column of ``schema``, begun as the recipe says."""
     kinds = {column.kind for column in schema.columns}
-    families = [family() for family in STUDENTS.values() if kinds <= family.reads]
-    return [begun_with(family, checkpoint) for family in families]
+    return [begun(family(), recipe) for family in STUDENTS.values() if kinds <= family.reads]
 
 
-def begun_with(student: Student, checkpoint: str | None) -> Student:
-    """``student`` begun with a pretrained encoder where it can be and names none itself."""
-    takes = "checkpoint" in student.__struct_fields__ and getattr(student, "checkpoint", "") is None
-    begun: Student = msgspec.structs.replace(student, checkpoint=checkpoint) if takes else student  # type: ignore[type-var]
-    return begun
+def begun(student: Student, recipe: Recipe) -> Student:
+    """``student``, which begins with the pretrained encoder of the run where it can and names none itself."""
+    if "checkpoint" not in student.__struct_fields__ or getattr(student, "checkpoint") is not None:  # noqa: B009
+        return student
+    with_encoder: Student = msgspec.structs.replace(student, checkpoint=checkpoint_of(recipe))  # type: ignore[type-var]
+    return with_encoder
 
 
 def checkpoint_of(recipe: Recipe) -> str | None:
     """Folder of the pretrained encoder that a run on texts may use; None for none."""
     if recipe.encoder is False:
         return None
-    return recipe.encoder if isinstance(recipe.encoder, str) else default_checkpoint()
+    if isinstance(recipe.encoder, str):
+        return recipe.encoder
+    from potstill.teachers.zoo_transformers import default_checkpoint
+
+    return default_checkpoint()
 
 
 def _table_encoder(schema: Schema, rows: nw.DataFrame[Any], recipe: Recipe) -> Encoder:  # noqa: ARG001
@@ -139,8 +138,8 @@ def _image_encoder(schema: Schema, rows: nw.DataFrame[Any], recipe: Recipe) -> E
 
 def _image_members(train: Dataset, recipe: Recipe, time: Time) -> list[Trainable]:  # noqa: ARG001
     return default_image_members(
-        train.task,
         n_rows=len(train),
+        n_answers=time.answers,
         shape=train.schema.columns[0].shape,
         time_s=time.seconds,
         threads=time.threads,
@@ -153,6 +152,8 @@ def _text_encoder(schema: Schema, rows: nw.DataFrame[Any], recipe: Recipe) -> En
 
 
 def _text_members(train: Dataset, recipe: Recipe, time: Time) -> list[Trainable]:
+    from potstill.teachers.zoo_texts import default_text_members
+
     return default_text_members(
         train.task,
         n_rows=len(train),

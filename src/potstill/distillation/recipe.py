@@ -40,7 +40,8 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
         Folds of the cross-fitting; None decides by the number of rows.
     time_limit
         Seconds the whole run may take, data to evaluation; None takes what the plan takes, and a seed then
-        decides the result; for pictures and texts None is 40 minutes. An adopted teacher's own time counts but cannot be cut.
+        decides the result; for pictures and texts None is 40 minutes. An adopted teacher's own time counts
+        but cannot be cut.
     teacher_time
         Seconds the default ensemble may take, on this machine; None is 150 for tables, and for pictures and
         texts what the time limit gives. Under a time limit at most 40 % of it.

@@ -193,8 +193,13 @@ def _members(
 ) -> Sequence[Teacher | Trainable]:
     train = prepared.parts["train"]
     if teachers is None:
-        time_there_is = Time(teacher_s, int(prepared.folds.max()) + 1, joblib.cpu_count())
-        return prepared.modality.members(train, recipe, time_there_is)
+        allowed = Time(
+            seconds=teacher_s,
+            folds=int(prepared.folds.max()) + 1,
+            threads=joblib.cpu_count(),
+            answers=sum(map(len, prepared.parts.values())),
+        )
+        return prepared.modality.members(train, recipe, allowed)
     sources = teachers if isinstance(teachers, (list, tuple)) else [teachers]
     if not sources:
         raise UserError(

@@ -102,7 +102,9 @@ class PictureLesson:
 
 def pixels_of(examples: Examples) -> Tensor:
     """``(n, channels, height, width)`` uint8, channels last in memory."""
-    return torch.from_numpy(np.ascontiguousarray(examples.tensors["pixels"])).permute(0, 3, 1, 2)
+    pixels = examples.tensors["pixels"]
+    writable = pixels if pixels.flags.writeable else pixels.copy()
+    return torch.from_numpy(np.ascontiguousarray(writable)).permute(0, 3, 1, 2)
 
 
 def train_convolutional(

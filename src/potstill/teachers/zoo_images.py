@@ -14,18 +14,15 @@ from numpy.typing import NDArray
 from potstill.modalities.image import ImageEncoder
 from potstill.teachers.digests import digest
 from potstill.teachers.zoo_member import VERSION
-from potstill.types import Dataset, Doubles, Floats, Task, Trainable
+from potstill.types import Dataset, Doubles, Floats, Labels, Task, Trainable
 
-PICTURE_OPERATIONS_PER_S = 9e10
+PICTURE_OPERATIONS_PER_S = 7e10
 """Multiplications and additions that one core does each second in training, in bfloat16."""
 
-TRAINING_FACTOR, ANSWERS_FACTOR = 3.0, 1.3
-"""What a picture takes in training, and to be answered, in forward passes."""
+TRAINING_FACTOR, ANSWERS_FACTOR = 3.0, 2.3
+"""What a picture takes in training, and to be answered (twice, once mirrored), in forward passes."""
 
 MOST_EPOCHS, FEWEST_EPOCHS = 60, 2
-
-_ANSWERED_PER_ROW = 2.5
-"""Pictures that a member answers for each it learns from: those of the other parts, and synthetic ones."""
 
 _BEGINNING_S = 5.0
 _LEAST_PICTURES = 25_000
@@ -87,10 +84,12 @@ class ConvolutionalMember(msgspec.Struct, frozen=True, kw_only=True):
                 total += 2 * height * width * per_pixel
         return total
 
-    def within(self, seconds: float, n_rows: int, shape: Sequence[int]) -> ConvolutionalMember:
+    def within(
+        self, seconds: float, n_rows: int, n_answers: int, shape: Sequence[int]
+    ) -> ConvolutionalMember:
         """The same member with as many epochs as ``seconds`` of one core suffice for."""
         forward_s = self.operations(shape) / PICTURE_OPERATIONS_PER_S
-        left_s = seconds - ANSWERS_FACTOR * forward_s * _ANSWERED_PER_ROW * n_rows
+        left_s = seconds - ANSWERS_FACTOR * forward_s * n_answers
         epochs = int(left_s / (TRAINING_FACTOR * forward_s * n_rows))
         return msgspec.structs.replace(self, epochs=max(FEWEST_EPOCHS, min(MOST_EPOCHS, epochs)))
 
@@ -103,10 +102,11 @@ class ConvolutionalMember(msgspec.Struct, frozen=True, kw_only=True):
 
         assert dataset.labels is not None
         encoder = ImageEncoder(dataset.schema)
-        labels, center, spread = dataset.labels, 0.0, 1.0
+        labels: Labels = dataset.labels
+        center, spread = 0.0, 1.0
         if not dataset.task.is_classification:
             center, spread = float(np.mean(labels)), float(np.std(labels)) or 1.0
-            labels = (labels - center) / spread
+            labels = ((labels - center) / spread).astype(np.float64)
         pixels = encoder.encode(dataset.rows)["pixels"]
         seed = int(digest(self.name, str(seed))[:7], 16)
         network = fit_network(self, pixels, labels, dataset.weight, dataset.task, seed=seed)
@@ -149,7 +149,8 @@ class FittedConvolutionalMember:
         shifted: Doubles = np.exp(
             logits.astype(np.float64) - logits.max(axis=1, keepdims=True, initial=-1e30)
         )
-        return (shifted / shifted.sum(axis=1, keepdims=True)).astype(np.float32)
+        probs: Floats = (shifted / shifted.sum(axis=1, keepdims=True)).astype(np.float32)
+        return probs
 
     def predict_out_of_fold(self, dataset: Dataset) -> Floats:
         """NaN: it was fitted on all rows."""
@@ -169,7 +170,7 @@ ZOO_OF_IMAGES = (
 
 
 def default_image_members(
-    *, n_rows: int, shape: Sequence[int], time_s: float, threads: int
+    *, n_rows: int, n_answers: int, shape: Sequence[int], time_s: float, threads: int
 ) -> list[Trainable]:
     """The members, each with as many epochs as its part of the time allows.
 
@@ -177,6 +178,8 @@ def default_image_members(
     ----------
     n_rows
         Pictures with labels.
+    n_answers
+        Pictures that every member is asked about.
     shape
         Height, width and channels in which they are looked at.
     time_s
@@ -188,12 +191,14 @@ def default_image_members(
     stride = 2 if max(shape[:2]) > _LARGE_SIDE else 1
     members = [msgspec.structs.replace(each, stem_stride=each.stem_stride * stride) for each in ZOO_OF_IMAGES]
     costs = [each.operations(shape) / PICTURE_OPERATIONS_PER_S for each in members]
-    least = [cost * (TRAINING_FACTOR * _LEAST_PICTURES + _ANSWERED_PER_ROW * n_rows) for cost in costs]
+    least = [cost * (TRAINING_FACTOR * _LEAST_PICTURES + ANSWERS_FACTOR * n_answers) for cost in costs]
     count = len(members)
     while count > _FEWEST_MEMBERS and sum(least[:count]) > core_s:
         count -= 1
     # Every core is given as many members: the last round must not leave one idle.
-    return [each.within(core_s / _evened(count, threads), n_rows, shape) for each in members[:count]]
+    return [
+        each.within(core_s / _evened(count, threads), n_rows, n_answers, shape) for each in members[:count]
+    ]
 
 
 _LARGE_SIDE = 40
