@@ -70,7 +70,7 @@ def perturbed(real: Feeds, schema: Schema, *, ties: Mapping[str, Floats], seed: 
         part = _drawn(real, len(values), rng)
         part[column.name] = values
         parts.append(part)
-        what += [f"column {column.name!r} = {reprlib.repr(value)}" for value in values]
+        what += [f"column {column.name!r} = {_word(value)}" for value in values]
     widest = max(len(values) for values in odd.values())
     everywhere = {name: values[np.arange(widest) % len(values)] for name, values in odd.items()}
     n_mixed = _N_MIXED if all(column.kind in TABLE_KINDS for column in schema.columns) else _N_MIXED_LARGE
@@ -80,6 +80,13 @@ def perturbed(real: Feeds, schema: Schema, *, ties: Mapping[str, Floats], seed: 
         mixed[name] = _replaced(mixed[name], cells, values[rng.integers(0, len(values), int(cells.sum()))])
     what += ["odd values in every column"] * widest + ["odd values in a third of the columns"] * n_mixed
     return Perturbed(_frame(concat_feeds([*parts, everywhere, mixed]), schema), tuple(what))
+
+
+def _word(value: Any) -> str:
+    """An odd value in a few letters."""
+    if isinstance(value, np.ndarray):
+        return f"a picture of {value.shape[0]} x {value.shape[1]}"
+    return reprlib.repr(value) if isinstance(value, str) else repr(value.item())
 
 
 def _replaced(values: NDArray[Any], cells: NDArray[np.bool_], others: NDArray[Any]) -> NDArray[Any]:

@@ -6,20 +6,12 @@ To add one, write its Struct in a file of its own and a line in `STUDENTS`.
 from __future__ import annotations
 
 from potstill.students.additive import Additive
-from potstill.students.convolutional import DepthwiseCNN, ResidualCNN
 from potstill.students.gbdt import GBDT
 from potstill.students.mlp import MLP
 from potstill.students.tabm import TabM
 from potstill.types import Student
 
-STUDENTS: dict[str, type[Student]] = {
-    "gbdt": GBDT,
-    "additive": Additive,
-    "mlp": MLP,
-    "tabm": TabM,
-    "residual": ResidualCNN,
-    "depthwise": DepthwiseCNN,
-}
+STUDENTS: dict[str, type[Student]] = {"gbdt": GBDT, "additive": Additive, "mlp": MLP, "tabm": TabM}
 """Families by name."""
 
-__all__ = ["GBDT", "MLP", "STUDENTS", "Additive", "DepthwiseCNN", "ResidualCNN", "TabM"]
+__all__ = ["GBDT", "MLP", "STUDENTS", "Additive", "TabM"]
