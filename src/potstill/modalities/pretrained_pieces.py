@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 from potstill.artifact.wordpiece import INSIDE, PAD, WordPiece
-from potstill.pretrained.vocabulary import NEEDED, read_vocabulary
+from potstill.modalities.vocabulary import NEEDED, read_vocabulary
 
 _TEXTS_AT_ONCE = 1_000
 

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import msgspec
 
-from potstill.pretrained.bert import BertShape, Pooling
+from potstill.networks.bert import BertShape, Pooling
 from potstill.students.stored_weights import Storage
 from potstill.students.transformer_student import TransformerPlan, fit_transformer
 from potstill.types import (

@@ -1,4 +1,4 @@
-"""The network of `Transformer` as ONNX nodes: `potstill.pretrained.bert` said a second time."""
+"""The network of `Transformer` as ONNX nodes: `potstill.networks.bert` said a second time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from onnx import TensorProto
 
 from potstill.graph import GraphBuilder
-from potstill.pretrained.bert import FAR, BertShape, Pooling
+from potstill.networks.bert import FAR, BertShape, Pooling
 from potstill.students.stored_weights import Storage, build_rows, build_weight
 from potstill.types import Floats
 

@@ -12,11 +12,19 @@ import torch
 from torch import Tensor
 
 from potstill.graph import GraphBuilder
+from potstill.modalities.vocabulary import read_vocabulary
+from potstill.networks.bert import (
+    BertShape,
+    Pooling,
+    Weights,
+    initial_bert,
+    rows_for,
+    some_layers,
+    spread_layers,
+)
+from potstill.networks.bert_folder import read_bert
+from potstill.networks.fine_tuning import Course, answers, fine_tuning
 from potstill.objectives import blended
-from potstill.pretrained.bert import BertShape, Pooling, Weights, initial_bert, some_layers, spread_layers
-from potstill.pretrained.fine_tuning import Course, answers, fine_tuning
-from potstill.pretrained.folder import read_bert
-from potstill.pretrained.vocabulary import read_vocabulary, rows_for
 from potstill.students.network_training import Epochs
 from potstill.students.rows import labelled_rows
 from potstill.students.stored_weights import Storage, rounded, rounded_rows
@@ -76,7 +84,7 @@ class TransformerPlan:
         whole, weights = read_bert(self.checkpoint)
         kept = spread_layers(min(self.fresh.layers, whole.layers), whole.layers)
         weights = some_layers(weights, kept)
-        weights["word"] = rows_for(weights["word"], read_vocabulary(self.checkpoint), spec.pieces)
+        weights["word"] = rows_for(weights["word"], read_vocabulary(self.checkpoint).pieces, spec.pieces)
         weights["position"] = weights["position"][:positions]
         shape = msgspec.structs.replace(
             whole, layers=len(kept), pieces=len(spec.pieces), positions=len(weights["position"])
@@ -150,7 +158,7 @@ class FittedTransformer:
     shape
         Its sizes.
     weights
-        By name, see `potstill.pretrained.bert.Weights`, already rounded as the file keeps them.
+        By name, see `potstill.networks.bert.Weights`, already rounded as the file keeps them.
     pooling
         How a text's vector is made.
     storage

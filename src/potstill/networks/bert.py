@@ -10,6 +10,8 @@ import msgspec
 import torch
 from torch import Tensor
 
+from potstill.artifact.wordpiece import UNKNOWN
+
 Weights: TypeAlias = dict[str, Tensor]
 """``word`` ``(V, H)`` a row a piece, ``position`` ``(P, H)`` and ``norm_scale``, ``norm_bias`` ``(H,)`` of
 their sum. Of each layer i: ``attend{i}`` ``(H, 3 H)`` to queries, keys and values, ``mix{i}`` ``(H, H)`` of
@@ -94,6 +96,15 @@ def initial_bert(shape: BertShape, generator: torch.Generator) -> Weights:
             weights[f"{name}_scale{i}"] = torch.ones(width)
             weights[f"{name}_shift{i}"] = torch.zeros(width)
     return weights
+
+
+def rows_for(table: Tensor, known: Sequence[str], wanted: Sequence[str]) -> Tensor:
+    """The rows ``(V, H)`` of a ``table`` of the pieces ``known``, for those ``wanted``.
+
+    A piece that is not known gets the row of an unknown word.
+    """
+    row = {piece: at for at, piece in enumerate(known)}
+    return table[torch.tensor([row.get(piece, row[UNKNOWN]) for piece in wanted], dtype=torch.int64)]
 
 
 def some_layers(weights: Mapping[str, Tensor], kept: Sequence[int]) -> Weights:

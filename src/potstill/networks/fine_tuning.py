@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from potstill.pretrained.bert import BertShape, Dropout, Pooling, Weights, encoded, pooled, with_head
+from potstill.networks.bert import BertShape, Dropout, Pooling, Weights, encoded, pooled, with_head
 from potstill.types import Floats
 
 Pieces: TypeAlias = NDArray[np.integer[Any]]

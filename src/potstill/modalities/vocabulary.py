@@ -1,14 +1,10 @@
-"""The word pieces of a pretrained encoder, and the rows of its embedding table they stand for."""
+"""The word pieces that a pretrained encoder knows, as its folder says."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
-
-import torch
-from torch import Tensor
 
 from potstill.artifact.wordpiece import END, PAD, START, UNKNOWN
 from potstill.errors import UserError
@@ -57,13 +53,6 @@ def read_vocabulary(folder: Path | str) -> Vocabulary:
             hint=_HINT,
         )
     return Vocabulary(tuple(pieces), lower)
-
-
-def rows_for(table: Tensor, vocabulary: Vocabulary, pieces: Sequence[str]) -> Tensor:
-    """The rows ``(V, H)`` of ``table`` for ``pieces``; that of an unknown word for what is not there."""
-    row = {piece: at for at, piece in enumerate(vocabulary.pieces)}
-    rows = [row.get(piece, row[UNKNOWN]) for piece in pieces]
-    return table[torch.tensor(rows, dtype=torch.int64)]
 
 
 def _of_tokenizer(tokenizer: Any, path: Path) -> tuple[list[str], bool]:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from potstill.errors import UserError
-from potstill.pretrained.bert import BertShape, Weights
+from potstill.networks.bert import BertShape, Weights
 
 _HINT = "Encoders of BERT's kind (BERT, MiniLM, BGE, E5, GTE) can be read, from config.json and "
 _HINT += "model.safetensors."

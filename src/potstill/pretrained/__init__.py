@@ -1,1 +1,0 @@
-"""Encoders of BERT's kind: read from a folder, run and fine-tuned; what teachers and students share."""
