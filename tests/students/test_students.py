@@ -8,9 +8,9 @@ import msgspec
 import numpy as np
 import pytest
 
-from potstill.students import GBDT, MLP, STUDENTS, Additive, TabM
+from potstill.students import GBDT, MLP, STUDENTS, Additive, DepthwiseCNN, ResidualCNN, TabM
 from potstill.testing.student import check_student
-from potstill.testing.student_cases import student_cases
+from potstill.testing.student_cases import cases_for
 from potstill.types import Student
 
 SMALL: dict[str, Student] = {
@@ -18,6 +18,10 @@ SMALL: dict[str, Student] = {
     "mlp": MLP(hidden=(16,), learning_rate=0.1, epochs=30),
     "tabm": TabM(hidden=(16,), heads=3, kept=2, learning_rate=0.1, epochs=30),
     "additive": Additive(),
+    "residual": ResidualCNN(widths=(8, 16), blocks=(1, 1), learning_rate=0.01, epochs=10, shift=0.0),
+    "depthwise": DepthwiseCNN(
+        widths=(8, 16), blocks=(0, 1), expansion=2, learning_rate=0.01, epochs=10, shift=0.0
+    ),
 }
 """A quick one of each family."""
 
@@ -59,7 +63,7 @@ def test_progress_is_told(student: Student) -> None:
         def note(self, message: str) -> None:
             return
 
-    case, counting = student_cases()[1], Counting()
+    case, counting = cases_for(student)[1], Counting()
     student.fit(
         case.train,
         None,
@@ -76,7 +80,7 @@ def test_progress_is_told(student: Student) -> None:
 @pytest.mark.parametrize("student", SMALL.values(), ids=SMALL)
 def test_sample_weights_count(student: Student) -> None:
     """A class whose rows weigh nothing is hardly ever predicted."""
-    case = student_cases()[0]
+    case = cases_for(student)[0]
     known = np.flatnonzero(case.train.labels >= 0)
     labels = case.train.labels[known]
     examples = replace(
@@ -91,11 +95,11 @@ def test_sample_weights_count(student: Student) -> None:
         examples, None, spec=case.spec, task=case.task, objective=case.objective, seed=0, effort=5
     )
     predicted = fitted.logits(case.valid.tensors).argmax(axis=1)
-    assert (case.valid.labels == 1).mean() > 0.5
+    assert (case.valid.labels == 1).mean() > 0.4
     assert (predicted == 1).mean() < 0.1
 
 
-@pytest.mark.parametrize("name", ["mlp", "tabm"])
+@pytest.mark.parametrize("name", ["mlp", "tabm", "residual", "depthwise"])
 def test_variants_are_other_settings_of_the_same_size(name: str) -> None:
     student = STUDENTS[name]().resized(0.5)
     variants = student.variants()

@@ -189,9 +189,11 @@ def _picked(found: Found, number: int) -> Candidate:
 
 
 def families_for(prepared: Prepared) -> list[Student]:
-    """The families to search: where directions are asked for, those that keep them."""
+    """The families to search: those that read all columns and, where directions are asked for, keep them."""
     constrained = any(prepared.encoder.spec.monotone)
-    return [family() for family in STUDENTS.values() if family.keeps_monotone or not constrained]
+    kinds = {column.kind for column in prepared.schema.columns}
+    able = [family for family in STUDENTS.values() if family.reads >= kinds]
+    return [family() for family in able if family.keeps_monotone or not constrained]
 
 
 def _over_budget(chosen: Candidate, budget: Budget) -> tuple[str, ...]:

@@ -6,12 +6,21 @@ To add one, write its Struct in a file of its own and a line in `STUDENTS`.
 from __future__ import annotations
 
 from potstill.students.additive import Additive
+from potstill.students.depthwise import DepthwiseCNN
 from potstill.students.gbdt import GBDT
 from potstill.students.mlp import MLP
+from potstill.students.residual import ResidualCNN
 from potstill.students.tabm import TabM
 from potstill.types import Student
 
-STUDENTS: dict[str, type[Student]] = {"gbdt": GBDT, "additive": Additive, "mlp": MLP, "tabm": TabM}
+STUDENTS: dict[str, type[Student]] = {
+    "gbdt": GBDT,
+    "additive": Additive,
+    "mlp": MLP,
+    "tabm": TabM,
+    "residual": ResidualCNN,
+    "depthwise": DepthwiseCNN,
+}
 """Families by name."""
 
-__all__ = ["GBDT", "MLP", "STUDENTS", "Additive", "TabM"]
+__all__ = ["GBDT", "MLP", "STUDENTS", "Additive", "DepthwiseCNN", "ResidualCNN", "TabM"]
