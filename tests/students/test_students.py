@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from potstill.students import GBDT, MLP, STUDENTS, Additive, DepthwiseCNN, ResidualCNN, TabM
+from potstill.students import GBDT, MLP, STUDENTS, Additive, DepthwiseCNN, ResidualCNN, TabM, Transformer
 from potstill.testing.student import check_student
 from potstill.testing.student_cases import cases_for
 from potstill.types import Student
@@ -22,6 +22,7 @@ SMALL: dict[str, Student] = {
     "depthwise": DepthwiseCNN(
         widths=(8, 16), blocks=(0, 1), expansion=2, learning_rate=0.01, epochs=10, shift=0.0
     ),
+    "transformer": Transformer(width=32, layers=1, epochs=12, learning_rate=5e-3),
 }
 """A quick one of each family."""
 

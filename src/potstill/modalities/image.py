@@ -75,6 +75,10 @@ class ImageEncoder:
     def spec(self) -> FeatureSpec:
         return FeatureSpec(image=self._column.shape)
 
+    @property
+    def tokenizer(self) -> None:
+        """There are no texts."""
+
     def encode(self, rows: nw.DataFrame[Any]) -> Tensors:
         """``pixels`` ``(n, H, W, C)`` uint8; ``numeric`` and ``categorical`` have no columns.
 

@@ -11,6 +11,7 @@ from potstill.students.gbdt import GBDT
 from potstill.students.mlp import MLP
 from potstill.students.residual import ResidualCNN
 from potstill.students.tabm import TabM
+from potstill.students.transformer import Transformer
 from potstill.types import Student
 
 STUDENTS: dict[str, type[Student]] = {
@@ -20,7 +21,17 @@ STUDENTS: dict[str, type[Student]] = {
     "tabm": TabM,
     "residual": ResidualCNN,
     "depthwise": DepthwiseCNN,
+    "transformer": Transformer,
 }
 """Families by name."""
 
-__all__ = ["GBDT", "MLP", "STUDENTS", "Additive", "DepthwiseCNN", "ResidualCNN", "TabM"]
+__all__ = [
+    "GBDT",
+    "MLP",
+    "STUDENTS",
+    "Additive",
+    "DepthwiseCNN",
+    "ResidualCNN",
+    "TabM",
+    "Transformer",
+]

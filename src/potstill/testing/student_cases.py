@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import string
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -25,6 +26,7 @@ from potstill.types import (
 
 N_LEVELS = 4
 N_PICTURES = 400
+N_WORDS = 10
 
 
 @dataclass(frozen=True)
@@ -75,9 +77,19 @@ def picture_cases() -> list[StudentCase]:
     ]
 
 
+def text_cases() -> list[StudentCase]:
+    """The rows of a table for each task, each told as a text of ten words."""
+    return [
+        _texts(load_breast_cancer(return_X_y=True), "binary"),
+        _texts(load_wine(return_X_y=True), "multiclass"),
+        _texts(load_diabetes(return_X_y=True), "regression"),
+    ]
+
+
 CASES: Mapping[ColumnKind, Callable[[], list[StudentCase]]] = {
     "numeric": student_cases,
     "image": picture_cases,
+    "text": text_cases,
 }
 """Cases by the kind of column that a family must read to be checked on them."""
 
@@ -144,6 +156,47 @@ def _pictures(pixels: NDArray[np.uint8], target: NDArray[Any], kind: TaskKind) -
             for name, picture in {**hostile, "noise": noise}.items()
         },
     )
+
+
+def _texts(data: tuple[NDArray[Any], NDArray[Any]], kind: TaskKind) -> StudentCase:
+    """Of each of ten columns the word says which it is and in which quartile; each fifth row is cut short."""
+    values, target = data
+    rng = np.random.default_rng(0)
+    order = rng.permutation(len(values))
+    values, target = values[order][:, -N_WORDS:], target[order]
+    quartile = (values[:, :, None] > np.quantile(values, [0.25, 0.5, 0.75], axis=0).T).sum(axis=2)
+    words = 2 + 4 * np.arange(N_WORDS) + quartile
+    words[::5, -2:] = 0
+    spec = FeatureSpec(
+        words=_word_names(),
+        pieces=("[PAD]", "[UNK]", *_word_names(), "[CLS]", "[SEP]"),
+    )
+    noise = rng.integers(0, 2 + 4 * N_WORDS, (5, N_WORDS))
+    hostile = {"no words": np.zeros((1, N_WORDS)), "words never seen": np.ones((2, N_WORDS)), "noise": noise}
+    return make_case(
+        _text_tensors(words, spec),
+        target,
+        kind,
+        spec,
+        {name: _text_tensors(rows, spec) for name, rows in hostile.items()},
+    )
+
+
+def _word_names() -> tuple[str, ...]:
+    return tuple(f"{column}{at}" for column in string.ascii_lowercase[:N_WORDS] for at in range(4))
+
+
+def _text_tensors(words: NDArray[Any], spec: FeatureSpec) -> dict[str, NDArray[Any]]:
+    """``words`` ``(n, T)``, and the same as ``pieces`` between the two that begin and end a text."""
+    start, end = len(spec.pieces) - 2, len(spec.pieces) - 1
+    pieces = np.pad(words, ((0, 0), (1, 1)))
+    pieces[:, 0] = start
+    pieces[np.arange(len(words)), 1 + (words != 0).sum(axis=1)] = end
+    return {
+        "words": words.astype(np.int32),
+        "pieces": pieces.astype(np.int32),
+        **no_columns(len(words)),
+    }
 
 
 def _table(data: tuple[NDArray[Any], NDArray[Any]], kind: TaskKind) -> StudentCase:
