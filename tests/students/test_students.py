@@ -8,9 +8,9 @@ import msgspec
 import numpy as np
 import pytest
 
-from potstill.students import GBDT, MLP, STUDENTS, Additive, TabM
+from potstill.students import GBDT, MLP, STUDENTS, Additive, NGram, Static, TabM
 from potstill.testing.student import check_student
-from potstill.testing.student_cases import student_cases
+from potstill.testing.student_cases import cases_for
 from potstill.types import Student
 
 SMALL: dict[str, Student] = {
@@ -18,6 +18,8 @@ SMALL: dict[str, Student] = {
     "mlp": MLP(hidden=(16,), learning_rate=0.1, epochs=30),
     "tabm": TabM(hidden=(16,), heads=3, kept=2, learning_rate=0.1, epochs=30),
     "additive": Additive(),
+    "static": Static(word_dim=32, pair_dim=8, hidden=(32,), learning_rate=0.01, epochs=20),
+    "ngram": NGram(epochs=20),
 }
 """A quick one of each family."""
 
@@ -59,7 +61,7 @@ def test_progress_is_told(student: Student) -> None:
         def note(self, message: str) -> None:
             return
 
-    case, counting = student_cases()[1], Counting()
+    case, counting = cases_for(student)[1], Counting()
     student.fit(
         case.train,
         None,
@@ -76,7 +78,7 @@ def test_progress_is_told(student: Student) -> None:
 @pytest.mark.parametrize("student", SMALL.values(), ids=SMALL)
 def test_sample_weights_count(student: Student) -> None:
     """A class whose rows weigh nothing is hardly ever predicted."""
-    case = student_cases()[0]
+    case = cases_for(student)[0]
     known = np.flatnonzero(case.train.labels >= 0)
     labels = case.train.labels[known]
     examples = replace(

@@ -8,10 +8,19 @@ from __future__ import annotations
 from potstill.students.additive import Additive
 from potstill.students.gbdt import GBDT
 from potstill.students.mlp import MLP
+from potstill.students.ngram import NGram
+from potstill.students.static import Static
 from potstill.students.tabm import TabM
 from potstill.types import Student
 
-STUDENTS: dict[str, type[Student]] = {"gbdt": GBDT, "additive": Additive, "mlp": MLP, "tabm": TabM}
+STUDENTS: dict[str, type[Student]] = {
+    "gbdt": GBDT,
+    "additive": Additive,
+    "mlp": MLP,
+    "tabm": TabM,
+    "static": Static,
+    "ngram": NGram,
+}
 """Families by name."""
 
-__all__ = ["GBDT", "MLP", "STUDENTS", "Additive", "TabM"]
+__all__ = ["GBDT", "MLP", "STUDENTS", "Additive", "NGram", "Static", "TabM"]

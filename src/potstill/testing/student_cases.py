@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_wine
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_iris, load_wine
 
 from potstill.objectives import KD, MSE
 from potstill.types import (
+    TABLE_KINDS,
     ColumnKind,
     Examples,
     FeatureSpec,
@@ -50,8 +51,9 @@ class StudentCase:
 
 
 def cases_for(student: Student) -> list[StudentCase]:
-    """The cases of every kind of column that ``student`` reads."""
-    return [case for kind, cases in CASES.items() if kind in student.reads for case in cases()]
+    """The cases of the kind of column that ``student`` is made for: pictures, texts, or else tables."""
+    wanted = student.reads - TABLE_KINDS or student.reads
+    return [case for kind, cases in CASES.items() if kind in wanted for case in cases()]
 
 
 def student_cases() -> list[StudentCase]:
@@ -75,9 +77,43 @@ def picture_cases() -> list[StudentCase]:
     ]
 
 
+def text_cases() -> list[StudentCase]:
+    """Pieces of what scikit-learn says of its tables, for each task; for one beside other columns."""
+    texts, source = described()
+    rng = np.random.default_rng(0)
+    order = rng.permutation(len(texts))
+    cut, source = [texts[at].lower().split() for at in order], source[order]
+    words = tuple(sorted({word for line in cut[: 3 * len(cut) // 4] for word in line}))
+    ids = {word: at for at, word in enumerate(words, start=2)}
+    table = np.zeros((len(cut), max(map(len, cut))), dtype=np.int32)
+    for row, line in enumerate(cut):
+        table[row, : len(line)] = [ids.get(word, 1) for word in line]
+    digits = [2 + any(word.isdigit() for word in line) for line in cut]
+    beside = {
+        "numeric": np.array([[len(line)] for line in cut], dtype=np.float32),
+        "categorical": np.array(digits, dtype=np.int64)[:, None],
+    }
+    return [
+        _texts({"words": table, **no_columns(len(table))}, (source > 0).astype(np.int64), "binary", words),
+        _texts({"words": table, **beside}, source, "multiclass", words),
+        _texts({"words": table, **no_columns(len(table))}, source.astype(np.float64), "regression", words),
+    ]
+
+
+def described() -> tuple[list[str], NDArray[Any]]:
+    """Texts of eight words each, and ``(n,)`` int64 which of four tables each is about; table by table."""
+    loaders = (load_breast_cancer, load_diabetes, load_iris, load_wine)
+    words = [[word for word in loader().DESCR.split() if word.strip("=-.*:|")] for loader in loaders]
+    texts = [[" ".join(whole[at : at + 8]) for at in range(0, len(whole), 4)] for whole in words]
+    return [text for of_one in texts for text in of_one], np.repeat(
+        np.arange(len(texts)), list(map(len, texts))
+    )
+
+
 CASES: Mapping[ColumnKind, Callable[[], list[StudentCase]]] = {
     "numeric": student_cases,
     "image": picture_cases,
+    "text": text_cases,
 }
 """Cases by the kind of column that a family must read to be checked on them."""
 
@@ -143,6 +179,32 @@ def _pictures(pixels: NDArray[np.uint8], target: NDArray[Any], kind: TaskKind) -
             name: {"pixels": picture, **no_columns(len(picture))}
             for name, picture in {**hostile, "noise": noise}.items()
         },
+    )
+
+
+def _texts(
+    tensors: dict[str, NDArray[Any]], target: NDArray[Any], kind: TaskKind, words: tuple[str, ...]
+) -> StudentCase:
+    beside = [name for name in ("numeric", "categorical") if tensors[name].shape[1]]
+    spec = FeatureSpec(
+        numeric=("length",) if beside else (),
+        categorical=("digits",) if beside else (),
+        cardinalities=(4,) if beside else (),
+        words=words,
+    )
+    width = tensors["words"].shape[1]
+    hostile = {
+        "no word": np.zeros((1, width), dtype=np.int32),
+        "words never seen": np.ones((1, width), dtype=np.int32),
+        "one word all over": np.full((1, width), 2, dtype=np.int32),
+        "gaps": tensors["words"][:5] * (np.arange(width) % 2).astype(np.int32),
+    }
+    return make_case(
+        tensors,
+        target,
+        kind,
+        spec,
+        {name: {**first_rows(tensors, len(ids)), "words": ids} for name, ids in hostile.items()},
     )
 
 
