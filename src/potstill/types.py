@@ -372,11 +372,22 @@ class Examples:
         return len(self.weight)
 
 
+class Tokenizer(Protocol):
+    """Texts to ids of word pieces."""
+
+    def ids(self, texts: Any) -> Ints:
+        """``(n, P)`` ids of ``(n,)`` texts, filled up with 0; P as the longest needs, within a bound."""
+
+
 class Encoder(Protocol):
     """Raw rows to tensors, said twice: in numpy and as ONNX nodes."""
 
     @property
     def spec(self) -> FeatureSpec: ...
+
+    @property
+    def tokenizer(self) -> Tokenizer | None:
+        """Of ``tensors["pieces"]``: what an artifact must carry whose graph takes them; None without any."""
 
     def encode(self, rows: nw.DataFrame[Any]) -> Tensors: ...
 

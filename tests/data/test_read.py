@@ -105,8 +105,9 @@ def test_unknown_extension(tmp_path: Path) -> None:
 
 
 def test_directory(tmp_path: Path) -> None:
-    assert (
-        message_of(tmp_path) == f"Wanted a file, but {tmp_path} is a directory.\n\nhint: name one file in it."
+    assert message_of(tmp_path) == (
+        f"Wanted a folder with one folder of pictures for each class, got {tmp_path}, which has none of "
+        "these.\n\nhint: a picture of class cat belongs to DIRECTORY/cat/anything.png."
     )
 
 

@@ -214,7 +214,7 @@ def test_description_reads_well() -> None:
             "  nothing  no value in any row",
             "  row      identifier: every value differs",
             "  name     nearly every value differs: an identifier or free text",
-            "to change this: --column NAME=KIND (numeric, boolean, categorical, date) or --drop NAME,",
+            "to change this: --column NAME=KIND (numeric, boolean, categorical, date, text) or --drop NAME,",
             'in Python columns={"NAME": "KIND"} or drop=["NAME"]',
         ]
     )

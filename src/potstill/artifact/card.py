@@ -13,6 +13,7 @@ import msgspec
 
 from potstill.artifact.calibration import Affine, Softmax
 from potstill.artifact.reference import Reference
+from potstill.artifact.wordpiece import WordPiece
 from potstill.errors import ArtifactError, UserError
 from potstill.types import Latency, Schema, Task
 
@@ -125,6 +126,8 @@ class Card(msgspec.Struct, frozen=True):
     reference
         What the rows it learned from looked like, in counts; not there in files of earlier versions, whose
         bytes and hash stay what they were.
+    tokenizer
+        Where the graph takes ids of word pieces for a text: what makes them.
     graph_hash
         SHA-256, hex digits, of the file without its metadata; `seal` fills it in.
     potstill_version
@@ -142,6 +145,7 @@ class Card(msgspec.Struct, frozen=True):
     volatile: Volatile = Volatile()
     shipped: Literal["student", "twin"] = "student"
     reference: Reference | msgspec.UnsetType = msgspec.UNSET
+    tokenizer: WordPiece | msgspec.UnsetType = msgspec.UNSET
     graph_hash: str = ""
     potstill_version: str = ""
     format_version: int = FORMAT_VERSION

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from os import PathLike
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, Protocol, final
 
 import msgspec
 import numpy as np
@@ -13,17 +13,18 @@ from numpy.typing import NDArray
 from potstill.artifact.card import Card, decode_card
 from potstill.artifact.columns import Feeds, feeds, rows_of, slice_feeds
 from potstill.artifact.envelope import CARD_KEY, PROBES_KEY, open_envelope, read_file
-from potstill.artifact.one_row import OneRow
+from potstill.artifact.one_row import OneRow, not_a_row
 from potstill.artifact.probes import Probes, as_array
 from potstill.artifact.session import open_session
 from potstill.errors import ArtifactError, UserError
-from potstill.types import Floats, Label, Schema, Task
+from potstill.types import TABLE_KINDS, Floats, Ints, Label, Schema, Task, Tokenizer
 
 if TYPE_CHECKING:
     import onnxruntime as ort
 
-_ROWS_AT_ONCE = 8192
-"""Bounds the memory of a large table's intermediate values, and keeps them in the processor's cache."""
+_ROWS_AT_ONCE, _LARGE_ROWS_AT_ONCE = 8192, 128
+"""Bound the memory of intermediate values, and keep them in the processor's cache; the second holds for
+pictures and texts."""
 
 
 def load(path: str | PathLike[str] | bytes, *, verify: bool = False) -> Model:
@@ -62,18 +63,63 @@ def load(path: str | PathLike[str] | bytes, *, verify: bool = False) -> Model:
     return model
 
 
-def run(session: ort.InferenceSession, inputs: Feeds) -> Floats:
+def run(session: ort.InferenceSession, inputs: Feeds, tokenizer: Tokenizer | None = None) -> Floats:
     """The first output of the graph for some feeds: ``(n, K)`` probabilities or ``(n,)`` values.
+
+    Parameters
+    ----------
+    session
+        The opened graph.
+    inputs
+        Rows as `feeds` makes them; pictures of one size are asked about together.
+    tokenizer
+        Turns texts into what a graph takes that has a whole-number input for them; None for no such graph.
 
     Raises
     ------
     UserError
         When a category holds half a surrogate pair, which UTF-8 cannot say.
     """
+    first = [session.get_outputs()[0].name]
+    if tokenizer is not None:
+        inputs = _tokenized(session, inputs, tokenizer)
     try:
-        return np.asarray(session.run([session.get_outputs()[0].name], inputs)[0])
+        groups = _by_size(inputs)
+        if groups is None:
+            return np.asarray(session.run(first, inputs)[0])
+        answers = [(rows, np.asarray(session.run(first, group)[0])) for rows, group in groups]
     except UnicodeEncodeError as error:
         raise _not_utf8(error) from None
+    together = np.empty((rows_of(inputs), *answers[0][1].shape[1:]), dtype=np.float32)
+    for rows, answer in answers:
+        together[rows] = answer
+    return together
+
+
+def _tokenized(session: ort.InferenceSession, inputs: Feeds, tokenizer: Tokenizer) -> Feeds:
+    whole = {each.name for each in session.get_inputs() if each.type == "tensor(int64)"}
+    return {name: tokenizer.ids(values) if name in whole else values for name, values in inputs.items()}
+
+
+def _by_size(inputs: Feeds) -> list[tuple[Ints, Feeds]] | None:
+    """Rows and their inputs, one group for each size of picture; None where all are of one size."""
+    mixed = [
+        name
+        for name, values in inputs.items()
+        if values.dtype == object and len(values) and isinstance(values[0], np.ndarray)
+    ]
+    if not mixed:
+        return None
+    shapes = [tuple(inputs[name][row].shape for name in mixed) for row in range(rows_of(inputs))]
+    groups = []
+    for shape in dict.fromkeys(shapes):
+        rows = np.array([row for row, each in enumerate(shapes) if each == shape], dtype=np.int64)
+        group = {
+            name: np.stack(list(values[rows])) if name in mixed else values[rows]
+            for name, values in inputs.items()
+        }
+        groups.append((rows, group))
+    return groups
 
 
 class Verification(msgspec.Struct, frozen=True):
@@ -110,10 +156,12 @@ class Model:
     __slots__ = (
         "_answer",
         "_ask",
+        "_at_once",
         "_labels",
         "_probes",
         "_session",
         "_source",
+        "_tokenizer",
         "card",
         "classes",
     )
@@ -123,7 +171,10 @@ class Model:
         self.classes: tuple[Label, ...] = card.task.classes
         self._labels: NDArray[Any] = np.array(self.classes)
         self._session = session
-        self._ask = OneRow(session, card.schema)
+        self._tokenizer = None if card.tokenizer is msgspec.UNSET else card.tokenizer
+        table = all(column.kind in TABLE_KINDS for column in card.schema.columns)
+        self._at_once = _ROWS_AT_ONCE if table else _LARGE_ROWS_AT_ONCE
+        self._ask: Asker = OneRow(session, card.schema) if table else _OneLargeRow(self)
         self._probes = probes
         self._source = source
         self._answer: Callable[[list[float]], dict[str, Any]] = (
@@ -265,19 +316,47 @@ class Model:
 
     def outputs(self, inputs: Feeds) -> Floats:
         """``(n, K)`` probabilities, or ``(n, 1)`` values, for inputs already converted by `feeds`."""
-        n_rows = rows_of(inputs)
-        if n_rows <= _ROWS_AT_ONCE:
-            return run(self._session, inputs).reshape(n_rows, self.task.n_outputs)
+        n_rows, at_once = rows_of(inputs), self._at_once
+        if n_rows <= at_once:
+            return run(self._session, inputs, self._tokenizer).reshape(n_rows, self.task.n_outputs)
         outputs = np.empty((n_rows, self.task.n_outputs), dtype=np.float32)
-        for start in range(0, n_rows, _ROWS_AT_ONCE):
-            stop = min(start + _ROWS_AT_ONCE, n_rows)
-            answer = run(self._session, slice_feeds(inputs, start, stop))
+        for start in range(0, n_rows, at_once):
+            stop = min(start + at_once, n_rows)
+            answer = run(self._session, slice_feeds(inputs, start, stop), self._tokenizer)
             outputs[start:stop] = answer.reshape(stop - start, -1)
         return outputs
 
     def _classify_one(self, probabilities: list[float]) -> dict[str, Any]:
         label = self.classes[probabilities.index(max(probabilities))]
         return {"label": label, "probabilities": dict(zip(self.classes, probabilities, strict=True))}
+
+
+class Asker(Protocol):
+    """Answers single rows; see `OneRow`."""
+
+    def __call__(self, row: Mapping[str, Any]) -> list[float]: ...
+
+    def noted(self, row: Mapping[str, Any]) -> tuple[Feeds, Floats]: ...
+
+
+@final
+class _OneLargeRow:
+    """Single rows of pictures and texts, which take the way of many: reading them is little of the work."""
+
+    __slots__ = ("_model",)
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+
+    def __call__(self, row: Mapping[str, Any]) -> list[float]:
+        answer: list[float] = self.noted(row)[1].ravel().tolist()
+        return answer
+
+    def noted(self, row: Mapping[str, Any]) -> tuple[Feeds, Floats]:
+        if not isinstance(row, Mapping):
+            raise not_a_row(row)
+        inputs = feeds([row], self._model.schema)
+        return inputs, self._model.outputs(inputs)
 
 
 def _regress_one(values: list[float]) -> dict[str, Any]:

@@ -28,6 +28,8 @@ _PLAIN: dict[ColumnKind, frozenset[type]] = {
     "boolean": frozenset({bool}),
     "categorical": frozenset({str}),
     "date": frozenset(),
+    "text": frozenset({str}),
+    "image": frozenset(),
 }
 """Kind of column to the types whose values need no conversion before they are stored."""
 
@@ -179,10 +181,7 @@ class RowReader:
 
     def _error(self, row: Any) -> UserError:
         if not isinstance(row, Mapping):
-            return UserError(
-                f"The row is a {type(row).__name__}; wanted a dict of column names to values.",
-                hint="For several rows at once call predict or predict_proba.",
-            )
+            return not_a_row(row)
         if absent := [name for name in self._schema.names if name not in row]:
             return missing_columns(absent, [str(name) for name in row])
         for column in self._schema.columns:
@@ -191,6 +190,14 @@ class RowReader:
             except Refused as refusal:
                 return wrong_value(column.name, refusal)
         raise AssertionError("a row that every converter takes was refused")
+
+
+def not_a_row(row: Any) -> UserError:
+    """The error for what is no dict."""
+    return UserError(
+        f"The row is a {type(row).__name__}; wanted a dict of column names to values.",
+        hint="For several rows at once call predict or predict_proba.",
+    )
 
 
 class Place(NamedTuple):

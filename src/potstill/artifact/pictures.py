@@ -11,6 +11,8 @@ import base64
 import binascii
 import io
 import re
+import struct
+import zlib
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
@@ -27,6 +29,9 @@ MAX_BYTES = 50_000_000
 
 MAX_PIXELS = 40_000_000
 """Height times width of a picture at most: a file of a few kilobytes can announce any size."""
+
+MAX_SHOWN_BYTES, SHOWN_SIDE = 100_000, 128
+"""Files up to this size are shown as they are; others in so many pixels a side at most."""
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 """Kinds of file, as Pillow calls them, that are decoded."""
@@ -59,7 +64,8 @@ def picture_of(value: Any, channels: int | None = None) -> Picture:
     Refused
         It is no picture, is damaged, empty or too large.
     """
-    return with_channels(_decoded(value), channels) if channels else _decoded(value)
+    decoded: Picture = _decoded(value)
+    return with_channels(decoded, channels) if channels else decoded
 
 
 def with_channels(picture: Picture, channels: int) -> Picture:
@@ -118,6 +124,34 @@ def pnm_bytes(picture: NDArray[Any]) -> bytes:
     return kind + b" %d %d 255\n" % (width, height) + np.ascontiguousarray(picture, dtype=np.uint8).tobytes()
 
 
+def data_url(data: bytes) -> str:
+    """A picture file as text that a web page shows; files that browsers do not know become PNG."""
+    kinds = {b"\x89PNG\r\n": "png", b"\xff\xd8\xff": "jpeg", b"GIF8": "gif"}
+    kind = next((kind for start, kind in kinds.items() if data.startswith(start)), None)
+    if kind is None or len(data) > MAX_SHOWN_BYTES:
+        kind, data = "png", png_bytes(thinned(picture_of(data)))
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def thinned(picture: Picture) -> Picture:
+    """Every so many-th pixel, so that at most `SHOWN_SIDE` are left a side."""
+    step = -(-max(picture.shape[:2]) // SHOWN_SIDE)
+    return np.ascontiguousarray(picture[::step, ::step])
+
+
+def png_bytes(picture: Picture) -> bytes:
+    """The picture as a PNG file (8 bits a channel, no filter), for which zlib is enough."""
+    height, width, channels = picture.shape
+    lines = np.zeros((height, 1 + width * channels), dtype=np.uint8)
+    lines[:, 1:] = picture.reshape(height, -1)
+    head = struct.pack(">IIBBBBB", width, height, 8, 0 if channels == 1 else 2, 0, 0, 0)
+    chunks = ((b"IHDR", head), (b"IDAT", zlib.compress(lines.tobytes())), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        for kind, body in chunks
+    )
+
+
 def is_picture_file(data: bytes) -> bool:
     """Whether some bytes begin as a file that can be decoded does."""
     return data.startswith(SIGNATURES)
@@ -170,7 +204,9 @@ def _of_file(data: bytes) -> Picture:
             return _of_pillow(opened)
     except Refused:
         raise
-    except Exception:  # Pillow's decoders raise what they like on damaged files
+    except Exception as error:  # Pillow's decoders raise what they like on damaged files
+        if type(error).__name__.startswith("DecompressionBomb"):
+            raise _too_large("more than twice as many") from None
         raise Refused(_WANTED, _shown(data), _HINT) from None
 
 
@@ -184,15 +220,16 @@ def _of_pillow(opened: Any) -> Picture:
         # 16 bits a pixel and more: the brightest there can be is white.
         pixels = np.asarray(image, dtype=np.float64)
         top = 65_535.0 if image.mode.startswith("I") else max(1.0, float(pixels.max(initial=0.0)))
-        return np.clip(np.rint(pixels / top * 255), 0, 255).astype(np.uint8)[:, :, None]
+        grey: Picture = np.clip(np.rint(pixels / top * 255), 0, 255).astype(np.uint8)[:, :, None]
+        return grey
     if "A" in image.getbands() or "transparency" in image.info:
         from PIL import Image
 
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
-    grey = image.mode in ("L", "1")
-    pixels = np.asarray(image.convert("L" if grey else "RGB"), dtype=np.uint8)
-    return pixels[:, :, None] if grey else pixels
+    if image.mode in ("L", "1"):
+        return np.asarray(image.convert("L"), dtype=np.uint8)[:, :, None]
+    return np.asarray(image.convert("RGB"), dtype=np.uint8)
 
 
 def _of_array(value: Any) -> Picture:
@@ -214,8 +251,11 @@ def _check_size(height: int, width: int) -> None:
     if height < 1 or width < 1:
         raise Refused("pictures with pixels in them", f"{height} x {width}", _HINT)
     if height * width > MAX_PIXELS:
-        wanted = f"pictures of at most {MAX_PIXELS:,} pixels"
-        raise Refused(wanted, f"{height} x {width}", "Make the picture smaller.")
+        raise _too_large(f"{height} x {width}")
+
+
+def _too_large(got: str) -> Refused:
+    return Refused(f"pictures of at most {MAX_PIXELS:,} pixels", got, "Make the picture smaller.")
 
 
 def _shown(value: Any) -> str:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import base64
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
 import numpy as np
 
 from potstill.artifact.columns import Feeds, concat_feeds, rows_of
+from potstill.artifact.pictures import pictures_of, pnm_bytes
 from potstill.artifact.values import days_to_iso
-from potstill.types import Column, ColumnKind, Floats, Schema
+from potstill.types import TABLE_KINDS, Column, ColumnKind, Floats, Schema
 
-N_REAL = 12
+N_REAL, N_REAL_LARGE = 12, 4
+"""Real rows among the probes; the second holds for pictures and texts, which take more bytes."""
+
+MAX_LETTERS = 300
 UNSEEN = "\N{REPLACEMENT CHARACTER} never seen in training"
 
 
@@ -23,7 +28,8 @@ class Probes(msgspec.Struct, frozen=True):
     Parameters
     ----------
     rows
-        Column name to its values: numbers, booleans, text, ISO 8601 dates; null where missing.
+        Column name to its values: numbers, booleans, text, ISO 8601 dates, null where missing; pictures
+        as the base64 of a file.
     outputs
         ``(n, K)`` probabilities, or ``(n, 1)`` values.
     rtol, atol
@@ -43,9 +49,20 @@ def probe_feeds(real: Feeds, schema: Schema) -> Feeds:
         if values.dtype.kind == "f":
             usable &= ~np.isinf(values)  # JSON has no infinity
     index = np.flatnonzero(usable)
-    index = index[np.unique(np.linspace(0, len(index) - 1, min(N_REAL, len(index))).astype(np.int64))]
-    picked = {name: values[index] for name, values in real.items()}
+    n_real = N_REAL if all(column.kind in TABLE_KINDS for column in schema.columns) else N_REAL_LARGE
+    index = index[np.unique(np.linspace(0, len(index) - 1, min(n_real, len(index))).astype(np.int64))]
+    picked = {column.name: _small(real[column.name][index], column) for column in schema.columns}
     return concat_feeds([picked, *(_row(schema, which) for which in ("missing", "unseen", "low", "high"))])
+
+
+def _small(values: Any, column: Column) -> Any:
+    """What a file can carry of some values: texts are cut, and so are pictures."""
+    if column.kind == "text":
+        return np.array([text[:MAX_LETTERS] for text in values], dtype=object)
+    if column.kind == "image":
+        height, width, channels = column.shape
+        return pictures_of([picture[:height, :width] for picture in values], channels)
+    return values
 
 
 def probe_rows(probes: Feeds, schema: Schema) -> dict[str, list[Any]]:
@@ -62,7 +79,26 @@ def _row(schema: Schema, which: str) -> Feeds:
     return {column.name: _value(column, which) for column in schema.columns}
 
 
+def _made_up_text(column: Column, which: str) -> Any:  # noqa: ARG001
+    text = {"missing": "", "unseen": UNSEEN, "low": "a", "high": "Well, is it? " * 20}[which]
+    return np.array([text], dtype=object)
+
+
+def _made_up_picture(column: Column, which: str) -> Any:
+    height, width, channels = column.shape
+    if which == "unseen":  # of another size
+        slope = np.linspace(0, 255, (height + 3) * (width + 1) * channels).astype(np.uint8)
+        return slope.reshape(1, height + 3, width + 1, channels)
+    shade = {"missing": 128, "low": 0, "high": 255}[which]
+    return np.full((1, height, width, channels), shade, dtype=np.uint8)
+
+
+_MADE_UP: dict[ColumnKind, Callable[[Column, str], Any]] = {"text": _made_up_text, "image": _made_up_picture}
+
+
 def _value(column: Column, which: str) -> Any:
+    if column.kind in _MADE_UP:
+        return _MADE_UP[column.kind](column, which)
     if column.kind == "categorical":
         levels = column.levels or (UNSEEN,)
         text = {"missing": "", "unseen": UNSEEN, "low": levels[0], "high": levels[-1]}[which]
@@ -89,6 +125,10 @@ def _texts_to_json(values: Any) -> list[Any]:
     return [text or None for text in values.tolist()]
 
 
+def _pictures_to_json(values: Any) -> list[Any]:
+    return [base64.b64encode(pnm_bytes(picture)).decode() for picture in values]
+
+
 def _days_to_json(values: Any) -> list[Any]:
     return [days_to_iso(day) for day in values.tolist()]
 
@@ -98,4 +138,6 @@ _JSON_VALUES: dict[ColumnKind, Any] = {
     "boolean": _flags_to_json,
     "categorical": _texts_to_json,
     "date": _days_to_json,
+    "text": _texts_to_json,
+    "image": _pictures_to_json,
 }

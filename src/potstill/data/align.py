@@ -18,6 +18,7 @@ from potstill.data.columns import (
     to_numbers,
     to_texts,
 )
+from potstill.data.pictures import check_files
 from potstill.errors import UserError
 from potstill.types import ColumnKind, Dataset
 
@@ -58,7 +59,7 @@ def converted(
         values = arrow_column(rows, name)
         if kind == "numeric" and is_text(values.type):
             changed[name] = pa.array(to_numbers(values, name), from_pandas=True)
-        elif kind == "categorical" and name in text and not is_text(values.type):
+        elif kind in ("categorical", "text") and name in text and not is_text(values.type):
             changed[name] = to_texts(values, name)
     if not changed:
         return rows
@@ -74,6 +75,8 @@ _READ_AS: dict[ColumnKind, Callable[[pa.Array, str], Any]] = {
     "boolean": to_booleans,
     "date": to_days,
     "categorical": to_texts,
+    "text": to_texts,
+    "image": check_files,
 }
 
 
@@ -82,9 +85,7 @@ def _check_kind(values: pa.Array, name: str, kind: ColumnKind, before: pa.Array)
     if missing(values).all():
         return
     try:
-        {"numeric": to_numbers, "boolean": to_booleans, "date": to_days, "categorical": to_texts}[kind](
-            values, name
-        )
+        _READ_AS[kind](values, name)
     except UserError as error:
         raise UserError(
             f"{error.message.removesuffix('.')}; in the training data the column is {kind} ({before.type}).",

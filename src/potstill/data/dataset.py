@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -27,6 +29,7 @@ from potstill.data.columns import (
     to_texts,
 )
 from potstill.data.labels import encode_labels, infer_task
+from potstill.data.pictures import LABEL, are_pictures, is_binary, is_torch_dataset, readable_rows
 from potstill.data.read import read_rows
 from potstill.data.schema import infer_schema, require_columns
 from potstill.errors import UserError
@@ -169,8 +172,10 @@ def _load_new(
             f"Wanted columns to predict {target!r} from, but there is no other column.",
             hint="is the file read with the right delimiter?",
         )
-    inputs = found.inputs if not n_missing else found.inputs[kept, :]
-    labels = found.labels if not n_missing else found.labels[kept]
+    kept, said = _with_pictures(found.inputs, kept, kinds)
+    notes += said
+    inputs = found.inputs if len(kept) == len(found.inputs) else found.inputs[kept, :]
+    labels = found.labels if len(kept) == len(found.inputs) else found.labels[kept]
     the_task = infer_task(labels, target, kind)
     unread = [time] if time is not None and time not in kinds and time not in drop else []
     schema = infer_schema(inputs, kinds=kinds, drop=[*drop, *unread])
@@ -202,8 +207,11 @@ def _load_like(found: _Found, like: Dataset) -> Loaded:
     if found.labels is not None:
         kept, n_missing, said = _labelled(found.labels, like.task.target)
         notes += said
+    kept, said = _with_pictures(inputs, kept, {column.name: column.kind for column in like.schema.columns})
+    notes += said
+    inputs = inputs if len(kept) == len(inputs) else inputs[kept, :]
+    if found.labels is not None:
         labels = encode_labels(found.labels[kept], like.task)
-        inputs = inputs[kept, :] if n_missing else inputs
     dataset = replace(
         like,
         rows=inputs,
@@ -215,9 +223,32 @@ def _load_like(found: _Found, like: Dataset) -> Loaded:
     return Loaded(dataset, tuple(notes), None if found.time is None else found.time[kept], n_missing)
 
 
+def _with_pictures(
+    inputs: nw.DataFrame[Any], kept: Ints, kinds: Mapping[str, ColumnKind]
+) -> tuple[Ints, list[str]]:
+    """Of the rows ``kept`` those whose pictures can be read, and a note about the others."""
+    columns = []
+    for name in inputs.columns:
+        if not _may_hold_files(inputs, name) or kinds.get(name, "image") != "image":
+            continue
+        values = arrow_column(inputs, name)
+        if is_binary(values.type) and (name in kinds or are_pictures(values)):
+            columns.append((name, values))
+    if not columns:
+        return kept, []
+    readable, notes = readable_rows(columns)
+    return np.intersect1d(kept, readable), notes
+
+
+def _may_hold_files(inputs: nw.DataFrame[Any], name: str) -> bool:
+    return inputs[name].dtype in (nw.Binary, nw.Object, nw.Unknown)
+
+
 def _rows_and_labels(source: Any, target: str | None) -> tuple[nw.DataFrame[Any], nw.Series[Any] | None, str]:
     """Rows, labels where the source is a pair, and the target's name."""
     if not isinstance(source, tuple):
+        if target is None and (is_torch_dataset(source) or _is_folder(source)):
+            target = LABEL
         if target is None:
             raise UserError(
                 "Wanted to know which column to predict, but no target was named.",
@@ -244,6 +275,10 @@ def _rows_and_labels(source: Any, target: str | None) -> tuple[nw.DataFrame[Any]
             hint="remove the column from X, or give the target another name: target=...",
         )
     return rows, labels, target
+
+
+def _is_folder(source: Any) -> bool:
+    return isinstance(source, str | os.PathLike) and Path(source).is_dir()
 
 
 def _label_series(y: Any) -> tuple[nw.Series[Any], str]:

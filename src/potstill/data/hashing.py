@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from potstill.data.columns import arrow_column, is_day, is_number, is_text, to_numbers, to_texts
+from potstill.data.pictures import is_binary
 from potstill.types import Dataset
 
 _CHUNK_ROWS = 65_536
@@ -61,6 +62,10 @@ def _blocks(values: pa.Array, name: str) -> Iterator[bytes]:
         yield b"text" if is_text(kind) else b"time"
         for chunk in _chunks(values if is_text(kind) else to_texts(values, name)):
             yield from _text_bytes(chunk)
+    elif is_binary(kind):
+        yield b"binary"
+        for chunk in _chunks(values):
+            yield from _text_bytes(chunk)
     else:
         yield f"other:{kind}".encode()
         for value in values:
@@ -81,7 +86,7 @@ def _number_bytes(chunk: pa.Array, name: str) -> Iterator[bytes]:
 
 
 def _text_bytes(chunk: pa.Array) -> Iterator[bytes]:
-    texts: Any = chunk.fill_null("").cast(pa.large_binary())
+    texts: Any = chunk.cast(pa.large_binary()).fill_null(b"")
     yield np.asarray(chunk.is_null()).tobytes()
     yield pc.binary_length(texts).to_numpy(zero_copy_only=False).astype("<i8").tobytes()
     offsets = np.frombuffer(texts.buffers()[1], dtype="<i8")[texts.offset : texts.offset + len(texts) + 1]

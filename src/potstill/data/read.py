@@ -12,12 +12,14 @@ from typing import Any
 import narwhals as nw
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.feather
 import pyarrow.parquet
 from numpy.typing import NDArray
 
 from potstill.data.columns import listed
+from potstill.data.pictures import is_torch_dataset, picture_array, picture_dataset, picture_folder
 from potstill.errors import UserError
 from potstill.types import NULL_TEXTS
 
@@ -33,7 +35,8 @@ def read_rows(source: Any) -> nw.DataFrame[Any]:
     source
         A path (``.csv``, ``.csv.gz``, ``.tsv``, ``.parquet``, ``.arrow``, ``.feather``, ``.ipc``);
         a pandas, polars or Arrow table or anything else narwhals knows; a 2-d array, whose columns become
-        ``x0``, ``x1``…
+        ``x0``, ``x1``…; a folder with one folder of pictures a class; an array of pictures (``uint8``,
+        ``(n, height, width)`` or with channels last), whose column is ``image``; a torch data set of such.
 
     Returns
     -------
@@ -54,10 +57,14 @@ def read_rows(source: Any) -> nw.DataFrame[Any]:
     if isinstance(source, str | os.PathLike):
         path = Path(source)
         where = f"the file {path}"
-        native: Any = _read_file(path)
+        native: Any = picture_folder(path) if path.is_dir() else _read_file(path)
     else:
         where = "the rows"
-        native = _table_of_array(source) if isinstance(source, np.ndarray) else source
+        native = source
+        if is_torch_dataset(source):
+            native = picture_dataset(source)
+        elif isinstance(source, np.ndarray):
+            native = picture_array(source) if source.ndim in (3, 4) else _table_of_array(source)
     rows = _framed(native, where)
     if not rows.columns:
         raise UserError(f"Wanted rows with named columns, but there is no column in {where}.")
@@ -72,6 +79,8 @@ def read_rows(source: Any) -> nw.DataFrame[Any]:
 def _framed(native: Any, where: str) -> nw.DataFrame[Any]:
     if isinstance(native, pa.RecordBatch):
         native = pa.Table.from_batches([native])
+    if isinstance(native, pa.Table):
+        native = _unwrapped(native)
     names = _names(native)
     doubles = [name for name, count in Counter(names).items() if count > 1]
     if doubles:
@@ -90,6 +99,15 @@ def _framed(native: Any, where: str) -> nw.DataFrame[Any]:
     if isinstance(rows, nw.LazyFrame):
         rows = rows.collect()
     return _with_text_names(rows)
+
+
+def _unwrapped(table: pa.Table) -> pa.Table:
+    """Files that come as ``{"bytes": …, "path": …}``, as some data sets have them, as their bytes alone."""
+    for position, field in enumerate(table.schema):
+        if pa.types.is_struct(field.type) and field.type.get_field_index("bytes") >= 0:
+            files = pc.struct_field(table.column(position), "bytes")
+            table = table.set_column(position, field.name, files)
+    return table
 
 
 def _names(native: Any) -> Sequence[str]:
@@ -143,8 +161,6 @@ def _array_column(values: NDArray[Any], name: str) -> pa.Array:
 def _read_file(path: Path) -> pa.Table:
     if not path.exists():
         raise UserError(f"There is no file {path}.", hint=f"the working directory is {Path.cwd()}.")
-    if path.is_dir():
-        raise UserError(f"Wanted a file, but {path} is a directory.", hint="name one file in it.")
     name = path.name.lower()
     suffix = (
         ".csv" if name.endswith(".csv.gz") else ".tsv" if name.endswith(".tsv.gz") else path.suffix.lower()

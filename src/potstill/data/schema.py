@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import narwhals as nw
@@ -29,6 +29,7 @@ from potstill.data.columns import (
     to_numbers,
     to_texts,
 )
+from potstill.data.pictures import are_pictures, is_binary, picture_column
 from potstill.errors import UserError
 from potstill.types import Column, ColumnKind, Doubles, DroppedColumn, Schema
 
@@ -41,9 +42,13 @@ MANY_ROWS = 1_000
 MIN_COVERED = 0.05
 """A category whose repeated levels cover less of the rows is an identifier or free text."""
 
+PROSE_WORDS, MIN_DISTINCT = 3.0, 0.5
+"""Words that a value has on average, and share of the values that differ, in a column of sentences."""
+
 MIXED_SHARE = 0.8
 """A text column of which at least so much (but not all) reads as numbers is taken for a mistake."""
 
+_PROSE_LOOKED_AT = 2_000
 _ROW_COUNTER_ROWS = 20
 _LEVEL_WIDTH = 24
 _IDENTIFIER = re.compile(
@@ -77,19 +82,26 @@ def infer_schema(
     """
     declared = dict(kinds or {})
     require_columns(rows, [*declared, *drop])
+    texts = [
+        name for name in rows.columns if name not in drop and name not in declared and _is_prose(rows, name)
+    ]
+    if not any(name not in (*drop, *texts) for name in rows.columns):
+        declared |= dict.fromkeys(texts, "text")
     columns: list[Column] = []
     dropped: list[DroppedColumn] = []
     for name in rows.columns:
         found: Column | str
         if name in drop:
             found = "left out as asked"
+        elif name in texts and name not in declared:
+            found = "free text beside other columns: declare it text to use it"
         else:
-            coded = rows[name].dtype in (nw.Categorical, nw.Enum)
-            found = _infer_column(arrow_column(rows, name), name, declared.get(name), coded=coded)
+            found = _infer_column(rows, name, declared.get(name))
         if isinstance(found, str):
             dropped.append(DroppedColumn(name, found))
         else:
             columns.append(found)
+    columns, dropped = _pictures_alone(columns, dropped)
     if not columns:
         reasons = "; ".join(f"{column.name!r}: {column.reason}" for column in dropped[:8])
         raise UserError(
@@ -97,6 +109,30 @@ def infer_schema(
             hint="declare the kind of a column to keep it.",
         )
     return Schema(columns=tuple(columns), dropped=tuple(dropped))
+
+
+def _is_prose(rows: nw.DataFrame[Any], name: str) -> bool:
+    """Whether a column holds sentences: several words in most values, which hardly ever come twice."""
+    if rows[name].dtype != nw.String and rows[name].dtype != nw.Object:
+        return False
+    values = arrow_column(rows, name)
+    if not is_text(values.type) or missing(values).all():
+        return False
+    given = pc.unique(values.filter(pa.array(~missing(values))))
+    words = pc.add(pc.count_substring(given.slice(0, _PROSE_LOOKED_AT), " "), 1)
+    few = len(given) < MIN_DISTINCT * len(values)
+    return not few and pc.mean(words).as_py() >= PROSE_WORDS and not all_dates(given)
+
+
+def _pictures_alone(
+    columns: list[Column], dropped: list[DroppedColumn]
+) -> tuple[list[Column], list[DroppedColumn]]:
+    """Where there are pictures, the first column of them and nothing else."""
+    pictures = [column for column in columns if column.kind == "image"]
+    if not pictures:
+        return columns, dropped
+    others = [DroppedColumn(each.name, "beside a picture") for each in columns if each is not pictures[0]]
+    return pictures[:1], [*dropped, *others]
 
 
 def require_columns(rows: nw.DataFrame[Any], names: Iterable[str]) -> None:
@@ -121,7 +157,9 @@ def describe_schema(schema: Schema, n_rows: int) -> str:
     if schema.dropped:
         lines.append("left out")
         lines += [f"  {column.name:<{width}}  {column.reason}" for column in schema.dropped]
-    lines.append("to change this: --column NAME=KIND (numeric, boolean, categorical, date) or --drop NAME,")
+    lines.append(
+        "to change this: --column NAME=KIND (numeric, boolean, categorical, date, text) or --drop NAME,"
+    )
     lines.append('in Python columns={"NAME": "KIND"} or drop=["NAME"]')
     return "\n".join(lines)
 
@@ -138,8 +176,11 @@ def _values_described(column: Column) -> str:
         ]
         more = ", …" if len(column.levels) > 4 else ""
         return f"{len(column.levels):,} level{'s' * (len(column.levels) != 1)}: {', '.join(shown)}{more}"
+    if column.shape:
+        height, width, channels = column.shape
+        return f"looked at in {width} x {height} pixels, in {'grey' if channels == 1 else 'colour'}"
     if column.low is None or column.high is None:
-        return "no finite value"
+        return "sentences" if column.kind == "text" else "no finite value"
     if column.kind == "date":
         return (
             f"{iso_day(column.low)} to {iso_day(column.high)}{'' if column.integer else ', with time of day'}"
@@ -154,16 +195,22 @@ def _short(number: float) -> str:
     return number_text(number) if number == np.floor(number) and abs(number) < 1e15 else f"{number:.6g}"
 
 
-def _infer_column(values: pa.Array, name: str, declared: ColumnKind | None, *, coded: bool) -> Column | str:
-    """The column, or the reason for leaving it out; ``coded`` where its library holds it as a category."""
-    gaps = missing(values)
-    if gaps.all():
+def _infer_column(rows: nw.DataFrame[Any], name: str, declared: ColumnKind | None) -> Column | str:
+    """The column, or the reason for leaving it out."""
+    values = arrow_column(rows, name)
+    if missing(values).all():
         return "no value in any row"
+    return _column_of(values, name, declared, coded=rows[name].dtype in (nw.Categorical, nw.Enum))
+
+
+def _column_of(values: pa.Array, name: str, declared: ColumnKind | None, *, coded: bool) -> Column | str:
+    """The same for values some of which are given; ``coded`` where their library holds them as a category."""
+    gaps = missing(values)
     kind = declared or ("categorical" if coded else _kind(values, name))
     if kind is None:
         word = "times of day" if pa.types.is_time(values.type) else f"{values.type} values"
         return f"{word} cannot be used"
-    if declared is None:
+    if declared is None and kind != "image":
         reason = _useless(values, name, n_given=len(values) - int(gaps.sum()))
         if reason:
             return reason
@@ -173,11 +220,25 @@ def _infer_column(values: pa.Array, name: str, declared: ColumnKind | None, *, c
         if declared is None and covered < MIN_COVERED:
             return "nearly every value differs: an identifier or free text"
         return Column(name, kind, levels=levels, has_missing=has_missing)
+    if kind in _UNRANGED:
+        return _UNRANGED[kind](values, name, has_missing)
     convert = {"numeric": to_numbers, "boolean": to_booleans, "date": to_days}[kind]
     return _ranged(name, kind, convert(values, name), has_missing)
 
 
-def _kind(values: pa.Array, name: str) -> ColumnKind | None:
+def _text_column(values: pa.Array, name: str, has_missing: bool) -> Column:
+    to_texts(values, name)  # raises where they have no text
+    return Column(name, "text", has_missing=has_missing)
+
+
+_UNRANGED: dict[ColumnKind, Callable[[pa.Array, str, bool], Column]] = {
+    "text": _text_column,
+    "image": picture_column,
+}
+
+
+def _typed_kind(values: pa.Array) -> ColumnKind | None:
+    """The kind that follows from the type of the values; None where it does not."""
     kind = values.type
     if pa.types.is_boolean(kind):
         return "boolean"
@@ -185,8 +246,13 @@ def _kind(values: pa.Array, name: str) -> ColumnKind | None:
         return "numeric"
     if is_day(kind):
         return "date"
-    if not is_text(kind):
-        return None
+    return "image" if is_binary(kind) and are_pictures(values) else None
+
+
+def _kind(values: pa.Array, name: str) -> ColumnKind | None:
+    typed = _typed_kind(values)
+    if typed is not None or not is_text(values.type):
+        return typed
     if all_dates(values):
         return "date"
     share, wrong = number_share(values)

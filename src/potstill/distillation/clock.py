@@ -31,6 +31,11 @@ class Clock:
         self._begin = time.monotonic()
         self._limit_s = limit_s
 
+    def limit(self, limit_s: float | None) -> None:
+        """Limit the run, from its beginning on, where nothing limits it yet."""
+        if self._limit_s is None:
+            self._limit_s = limit_s
+
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Add the seconds of the block to the stage ``name``."""

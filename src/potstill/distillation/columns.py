@@ -16,7 +16,17 @@ from potstill.objectives import KD, MSE
 from potstill.students import GBDT
 from potstill.training.examples import Targets
 from potstill.training.lesson import Fit, Trial
-from potstill.types import Budget, Doubles, FeatureSpec, FittedStudent, Floats, Ints, Progress, Tensors
+from potstill.types import (
+    TABLE_KINDS,
+    Budget,
+    Doubles,
+    FeatureSpec,
+    FittedStudent,
+    Floats,
+    Ints,
+    Progress,
+    Tensors,
+)
 
 KEPT = 0.75
 """Part of the columns that is left after each round, at least one being dropped."""
@@ -83,6 +93,13 @@ def pick_columns(
     most = budget.max_columns
     if most is None or most >= len(prepared.schema.columns):
         return Picked(prepared)
+    unusual = [column.name for column in prepared.schema.columns if column.kind not in TABLE_KINDS]
+    if unusual:
+        raise UserError(
+            f"Columns cannot be picked by what they are worth beside {unusual[0]!r}, which is no column of a "
+            "table.",
+            hint="Leave max_columns out; --without NAME keeps a column from the student.",
+        )
     names = prepared.schema.names
     progress.start("picking the columns")
     curve = []

@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 
 from potstill.artifact import Affine, Calibration, Card, Model, Softmax, load
+from potstill.distillation.modality import begun, families_of
 from potstill.distillation.prepare import Prepared
 from potstill.distillation.recipe import Recipe
 from potstill.distillation.reference import column_reference
@@ -19,14 +20,23 @@ from potstill.distillation.teach import ORIGINS, Taught
 from potstill.errors import UserError
 from potstill.evaluation import measure_latency, measure_memory
 from potstill.evaluation.metrics import log_losses, squared_errors
-from potstill.export import artifact_bytes, compose, fit_temperature
+from potstill.export import artifact_bytes, carried_tokenizer, compose, fit_temperature
 from potstill.objectives import KD, MSE
-from potstill.students import STUDENTS
 from potstill.training.candidates import Assessment, Candidate, Found, choose, ranked, under
 from potstill.training.examples import LABELS_ONLY, RealTargets, Targets, make_examples
 from potstill.training.lesson import Lesson, Trial
 from potstill.training.search import Search
-from potstill.types import Budget, Dataset, FittedStudent, Floats, Latency, Objective, Progress, Student
+from potstill.types import (
+    Budget,
+    Dataset,
+    FittedStudent,
+    Floats,
+    Latency,
+    Objective,
+    Origin,
+    Progress,
+    Student,
+)
 
 MANY_EXAMPLES = 10_000
 """From this many rows on, fits are worth a process each."""
@@ -70,6 +80,8 @@ class Learnt:
         As they were before, with all candidates.
     budget
         What they are judged by.
+    origins
+        Of the rows that they have learned from at last.
     """
 
     student: Candidate
@@ -78,6 +90,7 @@ class Learnt:
     found: Found
     scale: tuple[float, float]
     budget: Budget
+    origins: tuple[Origin, ...]
     notes: tuple[str, ...]
 
 
@@ -97,12 +110,13 @@ def search_students(
     scale = _scale(train)
     device = chosen_device(recipe.device)
     n_rows = sum(len(rows) for rows in taught.transfer.rows.values())
+    many = n_rows >= MANY_EXAMPLES or prepared.modality.heavy
     lesson = make_lesson(
         taught,
         prepared,
         seed=seed,
         device=device,
-        workers=joblib.cpu_count() if device == "cpu" and n_rows >= MANY_EXAMPLES else 1,
+        workers=joblib.cpu_count() if device == "cpu" and many else 1,
     )
     search = Search(
         lesson,
@@ -112,7 +126,7 @@ def search_students(
         limit_s=limit_s,
         progress=progress,
     )
-    families = families_for(prepared) if student is None else [student]
+    families = families_for(prepared) if student is None else [_named(student, prepared)]
     found = search.run(families, kinds_of_target(taught, recipe), free_size=student is None)
     return Searched(search, found, budget, scale)
 
@@ -135,6 +149,7 @@ def make_lesson(
         seed=seed,
         device=device,
         workers=workers,
+        heavy=prepared.modality.heavy,
     )
 
 
@@ -174,6 +189,7 @@ def settle(
         found=found,
         scale=searched.scale,
         budget=allowed,
+        origins=searched.search.final_origins,
         notes=notes,
     )
 
@@ -189,9 +205,29 @@ def _picked(found: Found, number: int) -> Candidate:
 
 
 def families_for(prepared: Prepared) -> list[Student]:
-    """The families to search: where directions are asked for, those that keep them."""
+    """The families to search: those that read all columns and, where directions are asked for, keep them."""
     constrained = any(prepared.encoder.spec.monotone)
-    return [family() for family in STUDENTS.values() if family.keeps_monotone or not constrained]
+    families = families_of(prepared.schema, prepared.recipe)
+    return [family for family in families if family.keeps_monotone or not constrained]
+
+
+def _named(student: Student, prepared: Prepared) -> Student:
+    """The family that the caller asked for.
+
+    Raises
+    ------
+    UserError
+        It cannot learn from such columns.
+    """
+    kinds = {column.kind for column in prepared.schema.columns}
+    if not kinds <= student.reads:
+        able = [family.name for family in families_for(prepared)]
+        raise UserError(
+            f"The student {student.name!r} does not read columns of kind "
+            f"{', '.join(sorted(kinds - student.reads))}; these do: {', '.join(able)}.",
+            hint="Leave the student out to search them all.",
+        )
+    return begun(student, prepared.recipe)
 
 
 def _over_budget(chosen: Candidate, budget: Budget) -> tuple[str, ...]:
@@ -259,6 +295,7 @@ class Assessor:
             schema=self._schema,
             calibration=calibration,
             reference=self._reference,
+            tokenizer=carried_tokenizer(graph, self._encoder),
         )
         artifact = artifact_bytes(graph, card, valid.rows)
         return Assessment(

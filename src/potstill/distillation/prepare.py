@@ -18,20 +18,14 @@ from potstill.data import (
     load_dataset,
     split,
 )
+from potstill.distillation.modality import Modality, modality_of
 from potstill.distillation.monotone import describe_monotone, with_monotone
 from potstill.distillation.recipe import Recipe
 from potstill.errors import UserError
-from potstill.modalities import TabularEncoder
 from potstill.transfer.augment import AUGMENTERS
 from potstill.types import Dataset, DroppedColumn, Encoder, Ints, Progress, Schema, Tensors
 
 Part = Literal["train", "valid", "test", "unlabeled", "synthetic"]
-
-SYNTHETIC_ROWS = 40_000
-"""Synthetic rows a run makes at most when it decides by itself: beyond it, time buys more elsewhere."""
-
-SYNTHETIC_PER_ROW = 10.0
-"""Synthetic rows for each real one at most when the run decides by itself."""
 
 SAME_ROWS = (
     "The test rows are the training rows: everybody has learned from what is measured, so the scores flatter "
@@ -68,6 +62,10 @@ class Prepared:
         Of the columns the student may see.
     schema
         These columns.
+    modality
+        What kind of data this is.
+    recipe
+        What was asked for.
     folds
         ``(n_train,)`` cross-fitting fold of each training row.
     data_hash
@@ -82,6 +80,8 @@ class Prepared:
     tensors: Mapping[Part, Tensors]
     encoder: Encoder
     schema: Schema
+    modality: Modality
+    recipe: Recipe
     folds: Ints
     data_hash: str
     n_given: int
@@ -101,7 +101,7 @@ class Prepared:
         return replace(self, parts=rows, tensors=tensors)
 
     def _encoded(self, schema: Schema) -> Prepared:
-        encoder = TabularEncoder(schema)
+        encoder = self.modality.encoder(schema, self.parts["train"].rows, self.recipe)
         tensors = {part: encoder.encode(dataset.rows) for part, dataset in self.parts.items()}
         return replace(self, encoder=encoder, schema=schema, tensors=tensors)
 
@@ -157,16 +157,19 @@ def prepare(
     for note in notes:
         progress.note(note)
     progress.note(describe_schema(whole.schema, len(whole)))
-    synthetic = _synthesise(parts["train"], recipe, seed, progress)
+    modality = modality_of(whole.schema)
+    synthetic = _synthesise(parts["train"], modality, recipe, seed, progress)
     if synthetic is not None:
         parts["synthetic"] = synthetic
     schema = student_schema(whole.schema, recipe)
-    encoder = TabularEncoder(schema)
+    encoder = modality.encoder(schema, parts["train"].rows, recipe)
     return Prepared(
         parts=parts,
         tensors={part: encoder.encode(dataset.rows) for part, dataset in parts.items()},
         encoder=encoder,
         schema=schema,
+        modality=modality,
+        recipe=recipe,
         folds=fold_ids(parts["train"], recipe.folds or folds_for(len(whole)), seed),
         data_hash=content_hash(loaded.dataset),
         n_given=len(loaded.dataset) + loaded.n_missing_target,
@@ -242,19 +245,31 @@ def _narrowed(schema: Schema, names: Collection[str], reason: str) -> Schema:
     )
 
 
-def _synthesise(train: Dataset, recipe: Recipe, seed: int, progress: Progress) -> Dataset | None:
-    if recipe.augmenter not in AUGMENTERS:
+def _synthesise(
+    train: Dataset, modality: Modality, recipe: Recipe, seed: int, progress: Progress
+) -> Dataset | None:
+    name = recipe.augmenter or modality.augmenter
+    if name not in AUGMENTERS:
         raise UserError(
-            f"There is no augmenter called {recipe.augmenter!r}; there are: {', '.join(sorted(AUGMENTERS))}.",
+            f"There is no augmenter called {name!r}; there are: {', '.join(sorted(AUGMENTERS))}.",
             hint="`potstill parts` lists every part with its parameters.",
         )
-    most = SYNTHETIC_ROWS if recipe.time_limit is None else SYNTHETIC_ROWS * min(1, recipe.time_limit / 300)
-    decided = min(SYNTHETIC_PER_ROW * len(train), most)
+    kinds = {column.kind for column in train.schema.columns}
+    if not kinds <= AUGMENTERS[name].reads:
+        raise UserError(
+            f"The augmenter {name!r} does not make rows with columns of kind "
+            f"{', '.join(sorted(kinds - AUGMENTERS[name].reads))}.",
+            hint=f"Leave it out: {modality.augmenter!r} does.",
+        )
+    most = float(modality.synthetic_rows)
+    if recipe.time_limit is not None:
+        most *= min(1.0, recipe.time_limit / modality.patience_s)
+    decided = min(modality.synthetic_per_row * len(train), most)
     n_rows = round(decided if recipe.synthetic is None else recipe.synthetic * len(train))
     if not n_rows:
         return None
     progress.start("making synthetic rows")
-    rows, _ = AUGMENTERS[recipe.augmenter]().augment(train, n_rows, seed=seed)
+    rows, _ = AUGMENTERS[name]().augment(train, n_rows, seed=seed)
     if not len(rows):
         return None
     return replace(train, rows=rows, labels=None, weight=None, groups=None, ids=None)

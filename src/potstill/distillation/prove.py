@@ -37,12 +37,11 @@ from potstill.distillation.teach import Taught, TeacherCost
 from potstill.evaluation import measure_batch
 from potstill.evaluation.evidence import Evidence, gather
 from potstill.evaluation.metrics import log_loss, rmse
-from potstill.export import artifact_bytes, check_parity, compose, graph_inputs
+from potstill.export import artifact_bytes, carried_tokenizer, check_parity, compose, graph_inputs
 from potstill.report import CandidateFacts, ColumnFacts, ModelFacts, ReportFacts
 from potstill.training.candidates import Candidate, pareto, ranked
 from potstill.training.examples import rows_taught
-from potstill.training.lesson import REFIT_ORIGINS
-from potstill.types import Dataset, Floats, Progress
+from potstill.types import TABLE_KINDS, Dataset, Floats, Progress
 
 BATCH_ROWS = 2_000
 """Rows asked at once where throughput is measured."""
@@ -144,13 +143,15 @@ def _export(candidate: Candidate, account: Card, prepared: Prepared, learnt: Lea
     temperature = candidate.assessment.temperature
     calibration: Calibration = Softmax(temperature) if task.is_classification else Affine(*learnt.scale)
     graph = compose(prepared.encoder, candidate.fitted, calibration, task=task, opset=learnt.budget.opset)
+    account = msgspec.structs.replace(account, tokenizer=carried_tokenizer(graph, prepared.encoder))
     check_parity(graph, prepared.encoder, candidate.fitted, calibration, rows, schema=account.schema)
     artifact = artifact_bytes(graph, msgspec.structs.replace(account, calibration=calibration), rows)
     return _Exported(candidate, calibration, graph, load(artifact), len(artifact))
 
 
 def _seal(exported: _Exported, account: Card, prepared: Prepared) -> Proven:
-    card = msgspec.structs.replace(account, calibration=exported.calibration)
+    tokenizer = carried_tokenizer(exported.graph, prepared.encoder)
+    card = msgspec.structs.replace(account, calibration=exported.calibration, tokenizer=tokenizer)
     artifact = artifact_bytes(exported.graph, card, prepared.parts["valid"].rows)
     return Proven(artifact=artifact, card=load(artifact).card, facts=None, answers={})
 
@@ -169,12 +170,14 @@ def _answers(small: Mapping[Contender, _Exported], taught: Taught, prepared: Pre
 
 def _evidence(answers: Mapping[str, Floats], test: Dataset, seed: int) -> Evidence:
     assert test.labels is not None
-    columns = {name: _plain(test.rows.get_column(name)) for name in test.schema.names[:SHOWN_COLUMNS]}
+    shown = test.schema.columns[:SHOWN_COLUMNS]
+    columns = {column.name: _plain(test.rows.get_column(column.name)) for column in shown}
     return gather(
         answers,
         test.labels,
         test.task,
         columns=columns,
+        sliced=[column.name for column in shown if column.kind in TABLE_KINDS],
         weight=test.weight,
         groups=test.groups,
         seed=seed,
@@ -247,7 +250,7 @@ def _account(learnt: Learnt, taught: Taught, prepared: Prepared, seed: int) -> C
             objective=chosen.objective.name,
             temperature=chosen.objective.temperature,
             hard_weight=chosen.targets.hard_label_weight,
-            transfer_rows=dict(rows_taught(taught.transfer, chosen.targets, REFIT_ORIGINS).items()),
+            transfer_rows=dict(rows_taught(taught.transfer, chosen.targets, learnt.origins).items()),
             seed=seed,
             data_hash=prepared.data_hash,
             versions={"python": platform.python_version()} | {name: version(name) for name in _VERSIONED},

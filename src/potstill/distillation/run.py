@@ -7,6 +7,7 @@ from typing import Any
 from potstill.distillation.clock import Clock
 from potstill.distillation.columns import check_allows_a_column, pick_columns
 from potstill.distillation.learn import search_students, settle
+from potstill.distillation.modality import TABLES
 from potstill.distillation.monotone import check_keeps_monotone
 from potstill.distillation.prepare import prepare
 from potstill.distillation.prove import prove
@@ -17,8 +18,8 @@ from potstill.errors import UserError
 from potstill.graph import chosen_opset
 from potstill.types import Budget, Progress, Silent, Student
 
-DEFAULT_BUDGET = Budget(latency_ms=1.0, size_kb=1024.0)
-"""What a model may cost where nothing else is said: a millisecond at p99, a megabyte."""
+DEFAULT_BUDGET = TABLES.budget
+"""What a model of tables may cost where nothing else is said: a millisecond at p99, a megabyte."""
 
 MAX_SEED = 2**32 - 1
 """numpy and scikit-learn take no seed above it."""
@@ -44,9 +45,11 @@ def distill(
     Parameters
     ----------
     train
-        Labelled rows: a path (CSV, Parquet, Arrow), a pandas, polars or pyarrow table, or ``(X, y)``.
+        Labelled rows: a path (CSV, Parquet, Arrow), a pandas, polars or pyarrow table, or ``(X, y)``. For
+        pictures also a folder with one folder of them a class, ``(X, y)`` with an array of uint8
+        ``(n, height, width, channels)``, or a torch data set.
     target
-        Name of the column to predict; not needed with ``(X, y)``.
+        Name of the column to predict; not needed with ``(X, y)``, folders and torch data sets.
     test
         Labelled rows to measure on, in the same forms; None holds some of ``train`` out.
     unlabeled
@@ -58,7 +61,8 @@ def distill(
     student
         A part to train as it is, e.g. ``potstill.students.MLP(hidden=(64, 32))``; None searches all families.
     budget
-        What the artifact may cost; None is a millisecond and a megabyte.
+        What the artifact may cost; None is a millisecond and a megabyte, for pictures 2 ms and a megabyte,
+        for texts 20 ms and 40 MB.
     seed
         Decides splits, folds, synthetic rows and every fit.
     recipe
@@ -93,10 +97,11 @@ def distill(
     """
     if not 0 <= seed <= MAX_SEED:
         raise UserError(f"Wanted a seed from 0 to {MAX_SEED:,}, got {seed:,}.", hint="0 is as good as any.")
-    recipe, progress, budget = recipe or Recipe(), progress or Silent(), budget or DEFAULT_BUDGET
+    recipe, progress = recipe or Recipe(), progress or Silent()
     # These raise now rather than after the teacher.
-    chosen_opset(budget.opset)
-    check_allows_a_column(budget)
+    if budget is not None:
+        chosen_opset(budget.opset)
+        check_allows_a_column(budget)
     if student is not None:
         check_keeps_monotone(student, recipe.monotone)
     clock = Clock(recipe.time_limit)
@@ -111,6 +116,8 @@ def distill(
             seed=seed,
             progress=progress,
         )
+    budget = budget or prepared.modality.budget
+    clock.limit(prepared.modality.time_limit_s)
     with clock.stage("teacher"):
         taught, prepared = teach(
             teachers, prepared, recipe=recipe, seed=seed, limit_s=clock.teacher_s(), progress=progress

@@ -11,14 +11,13 @@ from typing import Any
 import joblib
 import numpy as np
 
+from potstill.distillation.modality import Time
 from potstill.distillation.prepare import Part, Prepared
 from potstill.distillation.recipe import Recipe
 from potstill.distillation.weigh import Weighed, weigh
 from potstill.errors import UserError
-from potstill.modalities import TabularEncoder
 from potstill.teachers import adopt_all
 from potstill.teachers.table import OutOfFoldTableTeacher, TableTeacher
-from potstill.teachers.zoo import default_members
 from potstill.transfer import Collected, MemberCost, Store, collect
 from potstill.types import (
     Dataset,
@@ -45,6 +44,9 @@ ORIGINS: Mapping[Part, Origin] = {
 
 RATED_ROWS = 1_000
 """Training rows that tell how fast an adopted teacher answers."""
+
+LONGEST_S = 3_600.0
+"""Seconds that a default ensemble takes at most where nothing limits it."""
 
 CACHE_BYTES = 10_000_000_000
 """The user's own cache is cut back to this after a run, the answers longest unchanged first."""
@@ -120,7 +122,8 @@ def teach(
     UserError
         A teacher cannot be adopted or cannot answer the rows.
     """
-    teacher_s = recipe.teacher_time if limit_s is None else min(recipe.teacher_time, limit_s)
+    asked = (recipe.teacher_time or prepared.modality.teacher_s, limit_s)
+    teacher_s = min(seconds for seconds in (*asked, LONGEST_S) if seconds is not None)
     members = _members(teachers, prepared, recipe, teacher_s)
     if limit_s is not None:
         prepared = _affordable(members, prepared, limit_s)
@@ -137,7 +140,7 @@ def teach(
     )
     if recipe.cache is None:
         store.prune(CACHE_BYTES)
-    leaks = _leaks(collected)
+    leaks = () if teachers is None else _leaks(collected)
     for leak in leaks:
         progress.note(leak)
     weighed = weigh(
@@ -190,14 +193,13 @@ def _members(
 ) -> Sequence[Teacher | Trainable]:
     train = prepared.parts["train"]
     if teachers is None:
-        return default_members(
-            train.task,
-            n_rows=len(train),
-            spec=TabularEncoder(train.schema).spec,
-            time_s=teacher_s,
+        allowed = Time(
+            seconds=teacher_s,
             folds=int(prepared.folds.max()) + 1,
             threads=joblib.cpu_count(),
+            answers=sum(map(len, prepared.parts.values())),
         )
+        return prepared.modality.members(train, recipe, allowed)
     sources = teachers if isinstance(teachers, (list, tuple)) else [teachers]
     if not sources:
         raise UserError(

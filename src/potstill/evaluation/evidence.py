@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from potstill.artifact.pictures import data_url
 from potstill.evaluation.calibration import ReliabilityCurve, reliability_curve
 from potstill.evaluation.fidelity import agreement, disagreements, distance
 from potstill.evaluation.metrics import (
@@ -102,6 +103,7 @@ def gather(
     task: Task,
     *,
     columns: Mapping[str, NDArray[Any]] | None = None,
+    sliced: Collection[str] | None = None,
     weight: NDArray[Any] | None = None,
     groups: NDArray[Any] | None = None,
     n_resamples: int = 2000,
@@ -117,14 +119,18 @@ def gather(
     labels
         ``(n,)`` class indices or values, none missing.
     columns
-        The raw columns of the rows, ``(n,)`` each, None or NaN where missing: for slices and disagreements.
+        The raw columns of the rows, ``(n,)`` each, None or NaN where missing: for slices and
+        disagreements. Bytes are files of pictures.
+    sliced
+        Those of ``columns`` that slices are made of; None for all.
     weight, groups
         ``(n,)`` sample weights; group ids, which make the bootstrap draw whole groups.
     """
     columns = columns or {}
+    cut = {name: values for name, values in columns.items() if sliced is None or name in sliced}
     common: dict[str, Any] = {
         "n_rows": len(labels),
-        "slices": slices(columns, outputs, labels, weight=weight) if len(outputs) > 1 else (),
+        "slices": slices(cut, outputs, labels, weight=weight) if len(outputs) > 1 else (),
     }
     if {"teacher", "twin", "student"} <= outputs.keys():
         common["gap_recovered"] = gaps_recovered(
@@ -199,6 +205,8 @@ def _disagreements(
 
 def _cell(value: Any) -> Cell:
     """A cell as JSON can hold it: numpy scalars become Python's, NaN None, anything else its text."""
+    if isinstance(value, bytes):
+        return data_url(value)
     plain = value.item() if isinstance(value, np.generic) else value
     if plain is None or isinstance(plain, (bool, int, str)):
         return plain

@@ -1,7 +1,7 @@
 """Encoder + student + calibration → one ONNX file that answers as they do."""
 
 from potstill.export.calibrate import fit_temperature
-from potstill.export.compose import compose
+from potstill.export.compose import carried_tokenizer, compose
 from potstill.export.inputs import graph_inputs
 from potstill.export.parity import ParityReport, check_parity
 from potstill.export.write import artifact_bytes, write_artifact
@@ -9,6 +9,7 @@ from potstill.export.write import artifact_bytes, write_artifact
 __all__ = [
     "ParityReport",
     "artifact_bytes",
+    "carried_tokenizer",
     "check_parity",
     "compose",
     "fit_temperature",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import msgspec
 import numpy as np
 import onnx
 from onnx import TensorProto
@@ -51,6 +54,12 @@ def compose(
         case Affine(scale=scale, shift=shift):
             _add_value(graph, logits, scale, shift)
     return graph.model()
+
+
+def carried_tokenizer(model: onnx.ModelProto, encoder: Encoder) -> Any:
+    """What the Card must carry: the encoder's tokenizer where the graph takes word pieces, else nothing."""
+    pieces = any(each.type.tensor_type.elem_type == TensorProto.INT64 for each in model.graph.input)
+    return encoder.tokenizer if pieces else msgspec.UNSET
 
 
 def _add_probabilities(graph: GraphBuilder, logits: str, temperature: float, task: Task) -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import narwhals as nw
 import numpy as np
+from numpy.typing import NDArray
 
 from potstill.artifact.columns import Feeds
+from potstill.artifact.pictures import pictures_of
+from potstill.artifact.values import free_texts
 from potstill.data.columns import arrow_column, to_texts
 from potstill.modalities.tabular import raw_column
-from potstill.types import Schema
+from potstill.types import Column, ColumnKind, Schema
 
 
 def graph_inputs(rows: nw.DataFrame[Any], schema: Schema) -> Feeds:
@@ -26,9 +30,26 @@ def graph_inputs(rows: nw.DataFrame[Any], schema: Schema) -> Feeds:
     """
     inputs: Feeds = {}
     for column in schema.columns:
-        if column.kind == "categorical":
-            texts = to_texts(arrow_column(rows, column.name), column.name).fill_null("")
-            inputs[column.name] = np.array(texts.to_pylist(), dtype=object)
-        else:
-            inputs[column.name] = raw_column(rows, column)
+        read = _READERS.get(column.kind, raw_column)
+        inputs[column.name] = read(rows, column)
     return inputs
+
+
+def _texts(rows: nw.DataFrame[Any], column: Column) -> NDArray[Any]:
+    texts = to_texts(arrow_column(rows, column.name), column.name).fill_null("")
+    return np.array(texts.to_pylist(), dtype=object)
+
+
+def _free_texts(rows: nw.DataFrame[Any], column: Column) -> NDArray[Any]:
+    return free_texts(_texts(rows, column))
+
+
+def _pictures(rows: nw.DataFrame[Any], column: Column) -> NDArray[Any]:
+    return pictures_of(arrow_column(rows, column.name).to_pylist(), column.shape[2])
+
+
+_READERS: dict[ColumnKind, Callable[[nw.DataFrame[Any], Column], NDArray[Any]]] = {
+    "categorical": _texts,
+    "text": _free_texts,
+    "image": _pictures,
+}

@@ -10,6 +10,7 @@ import msgspec
 import narwhals as nw
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnxruntime import InferenceSession
 
 from potstill.artifact.calibration import Affine, Calibration
@@ -19,7 +20,7 @@ from potstill.artifact.session import open_session
 from potstill.errors import ParityFailed
 from potstill.export.inputs import graph_inputs
 from potstill.export.perturb import Splits, perturbed
-from potstill.types import Encoder, FittedStudent, Floats, Schema
+from potstill.types import Encoder, FittedStudent, Floats, Schema, Tokenizer
 
 ATOL = 2e-5
 """Largest accepted difference of a probability, and of a value in units of the target's spread: sums of
@@ -28,6 +29,7 @@ hundreds of float32 terms in another order differ by a few 1e-6."""
 _RTOL = 1e-5
 _N_REAL = 2_000
 _N_ALONE = 32
+_AT_ONCE = 256
 _REPORT = "This is a fault in potstill, not in your data: please report it with the schema and the versions."
 
 
@@ -92,13 +94,13 @@ def check_parity(
         _Asked(real, real_inputs, tuple(f"real row {row}" for row in range(len(real)))),
         _Asked(made_up.rows, odd_inputs, made_up.what),
     ]
-    none = run(session, slice_feeds(real_inputs, 0, 0))
+    none = run(session, slice_feeds(real_inputs, 0, 0), encoder.tokenizer)
     if none.size or student.logits(encoder.encode(real[:0, :])).size:
         raise ParityFailed(f"The graph answers no rows with an array of shape {none.shape}.", hint=_REPORT)
     largest = 0.0
     for rows_asked in asked:
         expected = calibration.apply(student.logits(encoder.encode(rows_asked.frame)))
-        answered, alone = _answers(session, rows_asked.inputs, expected)
+        answered, alone = _answers(session, rows_asked.inputs, expected, encoder.tokenizer)
         what = rows_asked.what
         largest = max(largest, _compare(answered, expected, what, atol=atol, unit=unit))
         _compare(alone, expected[: len(alone)], [f"{word}, alone" for word in what], atol=atol, unit=unit)
@@ -112,11 +114,18 @@ class _Asked:
     what: tuple[str, ...]
 
 
-def _answers(session: InferenceSession, inputs: Feeds, expected: Floats) -> tuple[Floats, Floats]:
+def _answers(
+    session: InferenceSession, inputs: Feeds, expected: Floats, tokenizer: Tokenizer | None
+) -> tuple[Floats, Floats]:
     """All rows at once, and the first ones each alone: ONNX Runtime takes another path there."""
-    alone = [run(session, slice_feeds(inputs, row, row + 1)) for row in range(min(_N_ALONE, len(expected)))]
-    width = expected.shape[1]
-    return run(session, inputs).reshape(-1, width), np.concatenate(alone).reshape(-1, width)
+
+    def asked(start: int, stop: int) -> Floats:
+        return run(session, slice_feeds(inputs, start, stop), tokenizer).reshape(-1, width)
+
+    n_rows, width = expected.shape
+    alone = [asked(row, row + 1) for row in range(min(_N_ALONE, n_rows))]
+    together = [asked(start, start + _AT_ONCE) for start in range(0, n_rows, _AT_ONCE)]
+    return np.concatenate(together), np.concatenate(alone)
 
 
 def _ties(encoder: Encoder, student: FittedStudent, real: Feeds) -> Mapping[str, Floats]:
@@ -131,7 +140,7 @@ def _ties(encoder: Encoder, student: FittedStudent, real: Feeds) -> Mapping[str,
 def _check_same_reading(trained: Feeds, served: Feeds, what: Sequence[str]) -> None:
     for name, expected in trained.items():
         got = served[name]
-        same = [_same(ours, theirs) for ours, theirs in zip(got.tolist(), expected.tolist(), strict=True)]
+        same = [_same(ours, theirs) for ours, theirs in zip(_plain(got), _plain(expected), strict=True)]
         if got.dtype != expected.dtype or not all(same):
             row = int(np.argmin(same))
             raise ParityFailed(
@@ -139,6 +148,13 @@ def _check_same_reading(trained: Feeds, served: Feeds, what: Sequence[str]) -> N
                 f"({what[row]}).",
                 hint=_REPORT,
             )
+
+
+def _plain(values: NDArray[Any]) -> list[Any]:
+    """The values as Python has them; pictures as their pixels."""
+    if values.ndim == 1 and not (len(values) and isinstance(values[0], np.ndarray)):
+        return list(values.tolist())
+    return [picture.tolist() for picture in values]
 
 
 def _same(served: Any, trained: Any) -> bool:

@@ -57,6 +57,10 @@ class TabularEncoder:
             monotone=self._monotone(len(names)),
         )
 
+    @property
+    def tokenizer(self) -> None:
+        """There are no texts."""
+
     def encode(self, rows: nw.DataFrame[Any]) -> Tensors:
         """``numeric`` ``(n, F)`` float32 and ``categorical`` ``(n, C)`` int64, in the order of `spec`.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, final
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from potstill.artifact.columns import Feeds, rows_of
 from potstill.artifact.reference import Histogram, Reference
-from potstill.types import Column, Doubles, Floats, Ints, Schema, Task
+from potstill.types import Column, ColumnKind, Doubles, Floats, Ints, Schema, Task
 
 MAX_LEVELS = 100
 """Levels of a column that are counted one by one; the rarer ones are counted together."""
@@ -59,8 +59,36 @@ class LevelBins:
         return np.bincount(index, minlength=self.n_bins + 2)
 
 
+@final
+@dataclass(frozen=True)
+class MeasuredBins:
+    """Bins of a number that says something of every value: how long a text is, how bright a picture."""
+
+    edges: Doubles
+    measure: Callable[[NDArray[Any]], Doubles]
+
+    def count(self, values: NDArray[Any]) -> Ints:
+        return NumberBins(self.edges).count(self.measure(values))
+
+
+def letters(texts: NDArray[Any]) -> Doubles:
+    """``(n,)`` how long each text is; NaN where there is none."""
+    return np.array([len(text) or np.nan for text in texts.tolist()], dtype=np.float64)
+
+
+def brightness(pictures: NDArray[Any]) -> Doubles:
+    """``(n,)`` how bright each picture is on average, 0 black to 255 white."""
+    return np.array([float(np.mean(picture)) for picture in pictures], dtype=np.float64)
+
+
+MEASURES: Mapping[ColumnKind, Callable[[NDArray[Any]], Doubles]] = {"text": letters, "image": brightness}
+"""Kind of column to what is watched of its values, where that is not the values themselves."""
+
+
 def column_bins(column: Column, edges: Sequence[float]) -> Bins:
     """The bins of a column whose reference has these edges."""
+    if column.kind in MEASURES:
+        return MeasuredBins(np.array(edges, dtype=np.float64), MEASURES[column.kind])
     if column.kind == "categorical":
         return LevelBins.of(column.levels)
     return NumberBins(np.array(edges, dtype=np.float64))

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from potstill.artifact.columns import Feeds, rows_of
 from potstill.artifact.reference import Confidence, Histogram, Reference
-from potstill.monitoring.counting import NumberBins, as_histogram, column_bins, said_of
+from potstill.monitoring.counting import MEASURES, NumberBins, as_histogram, column_bins, said_of
 from potstill.types import Column, Doubles, Floats, Ints, Schema, Task
 
 BINS = 20
@@ -106,7 +106,9 @@ def _between(low: float, high: float) -> float:
 
 
 def _histogram(values: NDArray[Any], column: Column, n_bins: int) -> Histogram:
-    edges = () if column.kind == "categorical" else equal_mass_edges(values, n_bins)
+    measure = MEASURES.get(column.kind)
+    numbers = values if measure is None else measure(values)
+    edges = () if column.kind == "categorical" else equal_mass_edges(numbers, n_bins)
     return as_histogram(column_bins(column, edges).count(values), edges)
 
 

@@ -269,14 +269,22 @@ def _row(facts: ReportFacts, each: Disagreement) -> dict[str, Any]:
     if each.truth is not None:
         label = facts.task.classes[int(each.truth)] if facts.task.is_classification else None
         truth = words.digits(each.truth, 6) if label is None else words.one_line(label, 24)
-    cells = [(words.one_line(name), _cell(value)) for name, value in each.row.items()]
-    return {"index": each.index, "truth": truth, "said": said, "cells": cells}
+    pictures = [value for value in each.row.values() if _is_picture(value)]
+    cells = [
+        (words.one_line(name), _cell(value)) for name, value in each.row.items() if not _is_picture(value)
+    ]
+    return {"index": each.index, "truth": truth, "said": said, "cells": cells, "pictures": pictures}
+
+
+def _is_picture(value: object) -> bool:
+    """Whether a cell is a picture, which the page carries in itself: nothing is loaded from elsewhere."""
+    return isinstance(value, str) and value.startswith("data:image/")
 
 
 def _cell(value: str | float | int | bool | None) -> str:
     if value is None:
         return "missing"
-    return f"{value:g}" if isinstance(value, float) else words.one_line(value, 120)
+    return f"{value:g}" if isinstance(value, float) else words.one_line(value, 400)
 
 
 def _account(facts: ReportFacts) -> dict[str, Any]:

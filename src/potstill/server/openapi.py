@@ -20,6 +20,8 @@ _VALUES: dict[str, Any] = {
         "anyOf": [{"type": "string", "format": "date"}, {"enum": ["", None]}],
         "examples": ["2024-05-31"],
     },
+    "text": {"type": ["string", "null"]},
+    "image": {"type": "string", "contentEncoding": "base64"},
 }
 _COMMON = {"401": "A token is needed.", "408": "Took too long.", "429": "Too many requests at once."}
 

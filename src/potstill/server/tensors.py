@@ -1,6 +1,7 @@
 """Tensors of the Open Inference Protocol to the columns a model takes, and its answers to tensors.
 
-A model has one input for each column, of shape ``[n]`` or ``[n, 1]``, and says of every row its label and the
+A model has one input for each column, of shape ``[n]`` or ``[n, 1]`` (pictures: ``[n, height, width,
+channels]``, or ``[n]`` of BYTES, each a file), and says of every row its label and the
 probabilities of the classes (``[n, K]``), or a value. Where all columns are numbers, one tensor of shape
 ``[n, F]``, whatever its name, may hold them side by side in the schema's order.
 """
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 
 from potstill.artifact import Model
 from potstill.artifact.columns import Feeds, convert_column
+from potstill.artifact.pictures import is_picture_file
 from potstill.errors import UserError
 from potstill.server.errors import bad_request, refused
 from potstill.types import Column, Floats, Label
@@ -43,6 +45,8 @@ COLUMN_DATATYPES: Mapping[str, str] = {
     "boolean": "BOOL",
     "categorical": "BYTES",
     "date": "BYTES",
+    "text": "BYTES",
+    "image": "UINT8",
 }
 """Kind of column to the datatype its metadata names; others that can be converted are taken too."""
 
@@ -128,9 +132,18 @@ def rows_of_tensors(tensors: Sequence[Tensor], model: Model) -> Feeds:
     if len(set(lengths.values())) > 1:
         raise bad_request(f"The inputs have different numbers of rows: {sorted(set(lengths.values()))}.")
     try:
-        return {column.name: convert_column(by_name[column.name].values, column) for column in columns}
+        return {
+            column.name: convert_column(_column_values(by_name[column.name]), column) for column in columns
+        }
     except UserError as error:
         raise refused(error) from None
+
+
+def _column_values(tensor: Tensor) -> NDArray[Any] | list[Any]:
+    """The values of a tensor, one for each row: those of a picture in its shape."""
+    if len(tensor.shape) < 3:
+        return tensor.values
+    return np.asarray(tensor.values).reshape(tensor.shape)
 
 
 def row_of_tensors(tensors: Sequence[Tensor], model: Model) -> dict[str, Any] | None:
@@ -141,7 +154,7 @@ def row_of_tensors(tensors: Sequence[Tensor], model: Model) -> dict[str, Any] | 
     """
     row: dict[str, Any] = {}
     for tensor in tensors:
-        if len(tensor.values) != 1:
+        if len(tensor.values) != 1 or len(tensor.shape) > 2:
             return None
         row[tensor.name] = tensor.values[0] if isinstance(tensor.values, list) else tensor.values.item()
     return row if len(row) == len(tensors) and row.keys() == set(model.schema.names) else None
@@ -185,7 +198,11 @@ def raw_values(tensor: Tensor) -> bytes:
 def input_metadata(model: Model) -> list[dict[str, Any]]:
     """Name, datatype and shape of every input."""
     return [
-        {"name": column.name, "datatype": COLUMN_DATATYPES[column.kind], "shape": [-1]}
+        {
+            "name": column.name,
+            "datatype": COLUMN_DATATYPES[column.kind],
+            "shape": [-1, -1, -1, column.shape[2]] if column.shape else [-1],
+        }
         for column in model.schema.columns
     ]
 
@@ -205,8 +222,11 @@ def _known(name: str, datatype: str, shape: Sequence[int]) -> tuple[int, ...]:
         raise bad_request(
             f"Input {name!r} has datatype {datatype!r}; known are {', '.join([*DTYPES, 'BYTES'])}."
         )
-    if not 1 <= len(shape) <= 2 or any(size < 0 for size in shape):
-        raise bad_request(f"Input {name!r} has shape {list(shape)}; wanted [rows], or [rows, columns].")
+    if not 1 <= len(shape) <= 4 or any(size < 0 for size in shape):
+        raise bad_request(
+            f"Input {name!r} has shape {list(shape)}; wanted [rows], [rows, columns], or for "
+            "pictures [rows, height, width, channels]."
+        )
     return tuple(shape)
 
 
@@ -227,15 +247,17 @@ def _check_count(name: str, shape: tuple[int, ...], got: int) -> None:
         )
 
 
-def _texts_of_bytes(name: str, raw: bytes, wanted: int) -> list[str]:
-    texts: list[str] = []
+def _texts_of_bytes(name: str, raw: bytes, wanted: int) -> list[str | bytes]:
+    """Texts, and files of pictures, which stay the bytes they are."""
+    texts: list[str | bytes] = []
     at = 0
     while at < len(raw) and len(texts) <= wanted:
         (length,) = struct.unpack_from("<I", raw, at) if at + 4 <= len(raw) else (len(raw),)
         if at + 4 + length > len(raw):
             raise bad_request(f"The bytes of input {name!r} end in the middle of a text.")
+        value = raw[at + 4 : at + 4 + length]
         try:
-            texts.append(raw[at + 4 : at + 4 + length].decode())
+            texts.append(value if is_picture_file(value) else value.decode())
         except UnicodeDecodeError:
             raise bad_request(f"Input {name!r} holds text that is not UTF-8.") from None
         at += 4 + length
@@ -264,7 +286,7 @@ def _as_table(tensors: Sequence[Tensor], columns: Sequence[Column]) -> Feeds | N
 
 
 def _rows(tensor: Tensor) -> int:
-    if len(tensor.shape) == 2 and tensor.shape[1] != 1:
+    if len(tensor.shape) == 3 or (len(tensor.shape) == 2 and tensor.shape[1] != 1):
         raise bad_request(f"Input {tensor.name!r} has shape {list(tensor.shape)}; wanted [rows].")
     return tensor.shape[0]
 

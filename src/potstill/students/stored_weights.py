@@ -46,6 +46,27 @@ def build_weight(graph: GraphBuilder, weight: Floats, storage: Storage) -> str:
     return graph.node("Mul", wide, graph.constant(scale))
 
 
+def rounded_rows(table: Floats, storage: Storage) -> Floats:
+    """A table ``(rows, columns)`` as `build_rows` gives it back, float32; ``int8`` has a scale a row."""
+    return np.ascontiguousarray(rounded(np.ascontiguousarray(table.T), storage).T)
+
+
+def build_rows(graph: GraphBuilder, table: Floats, storage: Storage, rows: str) -> str:
+    """Add a table that was `rounded_rows` and the nodes that look up ``rows`` in it, as float32.
+
+    Only what is looked up is made float32: a large table stays as small in memory as it is in the file.
+    """
+    if storage == "float32" or table.size < FEW:
+        return graph.node("Gather", graph.constant(table), rows)
+    if storage == "float16":
+        found = graph.node("Gather", graph.constant(table.astype(np.float16)), rows)
+        return graph.node("Cast", found, to=TensorProto.FLOAT)
+    whole, scale = quantized(np.ascontiguousarray(table.T))
+    found = graph.node("Gather", graph.constant(np.ascontiguousarray(whole.T)), rows)
+    wide = graph.node("Cast", found, to=TensorProto.FLOAT)
+    return graph.node("Mul", wide, graph.node("Gather", graph.constant(scale.T), rows))
+
+
 def quantized(weight: Floats) -> tuple[np.ndarray[tuple[int, ...], np.dtype[np.int8]], Floats]:
     """Whole numbers in ±127, and the scale ``(…, 1, columns)`` of each column."""
     largest = np.abs(weight).max(axis=-2, keepdims=True)

@@ -77,7 +77,8 @@ def _kept_answers(checkpoint: str, words: tuple[str, ...]) -> Floats:
         file = folder / "vectors.npy"
         if not file.exists():
             np.save(file, _answers(checkpoint, words).astype(np.float16))
-        return np.load(file).astype(np.float32)
+        kept: Floats = np.load(file).astype(np.float32)
+        return kept
 
 
 def _answers(checkpoint: str, words: tuple[str, ...]) -> Floats:

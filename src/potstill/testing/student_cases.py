@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import string
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_iris, load_wine
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_wine
 
 from potstill.objectives import KD, MSE
 from potstill.types import (
@@ -25,7 +26,8 @@ from potstill.types import (
 )
 
 N_LEVELS = 4
-N_PICTURES = 500
+N_PICTURES = 400
+N_WORDS = 10
 
 
 @dataclass(frozen=True)
@@ -78,36 +80,12 @@ def picture_cases() -> list[StudentCase]:
 
 
 def text_cases() -> list[StudentCase]:
-    """Pieces of what scikit-learn says of its tables, for each task; for one beside other columns."""
-    texts, source = described()
-    rng = np.random.default_rng(0)
-    order = rng.permutation(len(texts))
-    cut, source = [texts[at].lower().split() for at in order], source[order]
-    words = tuple(sorted({word for line in cut[: 3 * len(cut) // 4] for word in line}))
-    ids = {word: at for at, word in enumerate(words, start=2)}
-    table = np.zeros((len(cut), max(map(len, cut))), dtype=np.int32)
-    for row, line in enumerate(cut):
-        table[row, : len(line)] = [ids.get(word, 1) for word in line]
-    digits = [2 + any(word.isdigit() for word in line) for line in cut]
-    beside = {
-        "numeric": np.array([[len(line)] for line in cut], dtype=np.float32),
-        "categorical": np.array(digits, dtype=np.int64)[:, None],
-    }
+    """The rows of a table for each task, each told as a text of ten words."""
     return [
-        _texts({"words": table, **no_columns(len(table))}, (source > 0).astype(np.int64), "binary", words),
-        _texts({"words": table, **beside}, source, "multiclass", words),
-        _texts({"words": table, **no_columns(len(table))}, source.astype(np.float64), "regression", words),
+        _texts(load_breast_cancer(return_X_y=True), "binary"),
+        _texts(load_wine(return_X_y=True), "multiclass"),
+        _texts(load_diabetes(return_X_y=True), "regression"),
     ]
-
-
-def described() -> tuple[list[str], NDArray[Any]]:
-    """Texts of eight words each, and ``(n,)`` int64 which of four tables each is about; table by table."""
-    loaders = (load_breast_cancer, load_diabetes, load_iris, load_wine)
-    words = [[word for word in loader().DESCR.split() if word.strip("=-.*:|")] for loader in loaders]
-    texts = [[" ".join(whole[at : at + 8]) for at in range(0, len(whole), 4)] for whole in words]
-    return [text for of_one in texts for text in of_one], np.repeat(
-        np.arange(len(texts)), list(map(len, texts))
-    )
 
 
 CASES: Mapping[ColumnKind, Callable[[], list[StudentCase]]] = {
@@ -182,30 +160,45 @@ def _pictures(pixels: NDArray[np.uint8], target: NDArray[Any], kind: TaskKind) -
     )
 
 
-def _texts(
-    tensors: dict[str, NDArray[Any]], target: NDArray[Any], kind: TaskKind, words: tuple[str, ...]
-) -> StudentCase:
-    beside = [name for name in ("numeric", "categorical") if tensors[name].shape[1]]
+def _texts(data: tuple[NDArray[Any], NDArray[Any]], kind: TaskKind) -> StudentCase:
+    """Of each of ten columns the word says which it is and in which quartile; each fifth row is cut short."""
+    values, target = data
+    rng = np.random.default_rng(0)
+    order = rng.permutation(len(values))
+    values, target = values[order][:, -N_WORDS:], target[order]
+    quartile = (values[:, :, None] > np.quantile(values, [0.25, 0.5, 0.75], axis=0).T).sum(axis=2)
+    words = 2 + 4 * np.arange(N_WORDS) + quartile
+    words[::5, -2:] = 0
     spec = FeatureSpec(
-        numeric=("length",) if beside else (),
-        categorical=("digits",) if beside else (),
-        cardinalities=(4,) if beside else (),
-        words=words,
+        words=_word_names(),
+        pieces=("[PAD]", "[UNK]", *_word_names(), "[CLS]", "[SEP]"),
     )
-    width = tensors["words"].shape[1]
-    hostile = {
-        "no word": np.zeros((1, width), dtype=np.int32),
-        "words never seen": np.ones((1, width), dtype=np.int32),
-        "one word all over": np.full((1, width), 2, dtype=np.int32),
-        "gaps": tensors["words"][:5] * (np.arange(width) % 2).astype(np.int32),
-    }
+    noise = rng.integers(0, 2 + 4 * N_WORDS, (5, N_WORDS))
+    hostile = {"no words": np.zeros((1, N_WORDS)), "words never seen": np.ones((2, N_WORDS)), "noise": noise}
     return make_case(
-        tensors,
+        _text_tensors(words, spec),
         target,
         kind,
         spec,
-        {name: {**first_rows(tensors, len(ids)), "words": ids} for name, ids in hostile.items()},
+        {name: _text_tensors(rows, spec) for name, rows in hostile.items()},
     )
+
+
+def _word_names() -> tuple[str, ...]:
+    return tuple(f"{column}{at}" for column in string.ascii_lowercase[:N_WORDS] for at in range(4))
+
+
+def _text_tensors(words: NDArray[Any], spec: FeatureSpec) -> dict[str, NDArray[Any]]:
+    """``words`` ``(n, T)``, and the same as ``pieces`` between the two that begin and end a text."""
+    start, end = len(spec.pieces) - 2, len(spec.pieces) - 1
+    pieces = np.pad(words, ((0, 0), (1, 1)))
+    pieces[:, 0] = start
+    pieces[np.arange(len(words)), 1 + (words != 0).sum(axis=1)] = end
+    return {
+        "words": words.astype(np.int32),
+        "pieces": pieces.astype(np.int32),
+        **no_columns(len(words)),
+    }
 
 
 def _table(data: tuple[NDArray[Any], NDArray[Any]], kind: TaskKind) -> StudentCase:

@@ -32,11 +32,15 @@ SKETCH_ROWS = 300
 
 @dataclass(frozen=True)
 class Trial:
-    """What one candidate is: a family with its settings, what it is told, and the loss."""
+    """What one candidate is: a family with its settings, what it is told, and the loss.
+
+    ``long`` is whether it may take all the time that is left.
+    """
 
     student: Student
     targets: Targets
     objective: Objective
+    long: bool = False
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,8 @@ class Lesson:
         ``(scale, shift)`` of regression values; ``(1, 0)`` otherwise.
     workers
         Fits at work side by side, each in a process of its own.
+    heavy
+        A fit takes minutes: few are tried, and none is repeated with the validation rows.
     """
 
     transfer: TransferSet
@@ -92,6 +98,12 @@ class Lesson:
     seed: int = 0
     device: str = "cpu"
     workers: int = 1
+    heavy: bool = False
+
+    @property
+    def final_origins(self) -> tuple[Origin, ...]:
+        """The origins of the rows that what ships has learned from."""
+        return SEARCH_ORIGINS if self.heavy else REFIT_ORIGINS
 
     def fit(self, fits: Sequence[Fit]) -> list[Fitted]:
         """Fit each, side by side where there are workers; in the order given."""

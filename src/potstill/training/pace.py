@@ -32,9 +32,12 @@ class Pace:
         so that a seed decides the result.
     workers
         Fits side by side.
+    refits
+        Whether time must be left to fit the leaders again.
     """
 
-    def __init__(self, limit_s: float | None, workers: int) -> None:
+    def __init__(self, limit_s: float | None, workers: int, *, refits: bool = True) -> None:
+        self._refits = refits
         self._end = math.inf if limit_s is None else time.monotonic() + limit_s
         self._workers = workers
 
@@ -59,7 +62,7 @@ class Pace:
         if not self.limited:
             return math.inf
         sides = [sorted((one for one in tried if one.is_twin == twin), key=order) for twin in (True, False)]
-        reserve = MARGIN * sum(leaders[0].seconds for leaders in sides if leaders)
+        reserve = MARGIN * sum(leaders[0].seconds for leaders in sides if leaders) * self._refits
         return max(0.0, (self._end - time.monotonic()) * self._workers - reserve)
 
     def affordable(self, trials: Sequence[Trial], tried: Sequence[Candidate]) -> list[Trial]:
@@ -72,6 +75,10 @@ class Pace:
             left -= cost
             taken.append(trial)
         return taken
+
+    def rest_s(self) -> float | None:
+        """Seconds until the end; None without a limit."""
+        return max(LEAST_S, self._end - time.monotonic()) if self.limited else None
 
     def limits_s(self, trials: Sequence[Trial], tried: Sequence[Candidate]) -> list[float | None]:
         """Seconds for each of ``trials``, None without a limit.

@@ -12,6 +12,9 @@ kin, the quick one first, as a student and as a twin:
 Then the leaders of all: with other temperatures, at other sizes, the twin smoothed, and under a time limit
 changed at random until it is used up. A kin far behind the best is not searched beyond its first family.
 
+Where a fit takes minutes (pictures, texts) few are tried: `Search.run` then does `_run_few`, short fits to
+choose by and then the leaders for as long as there is time.
+
 Every candidate is exported and measured by the caller's `assess`; one that breaks the budget is shrunk until
 it fits. All choices are made on validation rows.
 """
@@ -31,7 +34,7 @@ from potstill.training.examples import LABELS_ONLY, Targets
 from potstill.training.lesson import Fit, Fitted, Lesson, Trial
 from potstill.training.pace import Pace
 from potstill.training.sizing import Sizing
-from potstill.types import Budget, FittedStudent, Objective, Progress, Silent, Student, Tried
+from potstill.types import Budget, FittedStudent, Objective, Origin, Progress, Silent, Student, Tried
 
 Side = Literal["student", "twin"]
 
@@ -57,6 +60,12 @@ KIN_SHARE = 0.4
 
 LEAST_CHANGE = 0.15
 """Sizes closer than this, relatively, are not worth another fit."""
+
+SHORT_SHARE = 0.4
+"""Part of the time of a search of few fits in which they are short and many things are tried."""
+
+PUT_ASIDE = 0.05
+"""Part of the time left that is kept for measuring what the long fits give."""
 
 CHANGED = 3
 """Leaders of each side that a search under a time limit goes on changing."""
@@ -95,7 +104,7 @@ class Search:
         self._assess = assess
         self._budget = budget
         self._objectives = objectives
-        self._pace = Pace(limit_s, lesson.workers)
+        self._pace = Pace(limit_s, lesson.workers, refits=not lesson.heavy)
         self._sizing = Sizing(budget)
         self._progress = progress or Silent()
         self._tried: list[Candidate] = []
@@ -117,6 +126,9 @@ class Search:
         self._progress.start("searching the student")
         parts = [self._fitting(family) for family in families] if free_size else list(families)
         kins = list(dict.fromkeys(part.kin for part in parts))
+        if self._lesson.heavy:
+            self._run_few(parts, kins, kinds)
+            return choose(self._tried)
         for left, kin in zip(range(len(kins), 0, -1), kins, strict=True):
             with self._pace.sharing(1.0 if left == 1 else KIN_SHARE):
                 self._search_kin([part for part in parts if part.kin == kin], kinds)
@@ -129,6 +141,37 @@ class Search:
         if free_size:
             self._go_on(kinds)
         return choose(self._tried)
+
+    def _run_few(self, parts: Sequence[Student], kins: Sequence[str], kinds: Sequence[Targets]) -> None:
+        """Short fits of every family, of other targets and settings; then the best of each kin, long ones."""
+        objective = self._objectives[0]
+        with self._pace.sharing(SHORT_SHARE):
+            for part in parts:
+                told = kinds[0] if part.kin == parts[0].kin else self._leader("student").targets
+                self._try([self._twin_of(part), Trial(part, told, objective)])
+            best = self._leader("student").student.kin
+            self._try(list(self._other_targets(best, kinds)))
+            if self._lesson.task.is_classification:
+                smoothed = msgspec.structs.replace(LABELS_ONLY, smoothing=SMOOTHINGS[-1])
+                self._try([replace(self._leader("twin", best).trial, targets=smoothed)])
+            self._try(
+                [replace(self._leader("student", best).trial, objective=o) for o in self._objectives[1:]]
+            )
+            if self._resizes:
+                self._try(list(self._variants(self._best(best))))
+        if self._pace.limited:
+            self._go_long(kins)
+
+    def _go_long(self, kins: Sequence[str]) -> None:
+        """The best student and twin of each kin again, the quick kins first, in all the time that is left."""
+        quickest = sorted(kins, key=lambda kin: max((one.seconds for one in self._best(kin)), default=0.0))
+        for at, kin in enumerate(quickest):
+            trials = [replace(one.trial, long=True) for one in self._best(kin)]
+            with self._pace.sharing((1 - PUT_ASIDE) / (len(quickest) - at)):
+                limit_s = self._pace.rest_s()
+            fits = [Fit(trial, time_limit_s=limit_s) for trial in trials]
+            for trial, fitted in zip(trials, self._lesson.fit(fits), strict=True):
+                self._note(self._measured(trial, fitted))
 
     def _search_kin(self, parts: Sequence[Student], kinds: Sequence[Targets]) -> None:
         """Families of one kin: the first as student and twin, and if it is near the best the whole plan."""
@@ -160,8 +203,15 @@ class Search:
                 break
             self._try(trials)
 
+    @property
+    def final_origins(self) -> tuple[Origin, ...]:
+        """The origins of the rows that what `refit` gives has learned from."""
+        return self._lesson.final_origins
+
     def refit(self, candidates: Sequence[Candidate]) -> list[Candidate]:
         """The candidates fitted again with the held-out rows too, for as long as was best."""
+        if self._lesson.heavy:
+            return list(candidates)
         fits = [Fit(one.trial, effort=one.effort) for one in candidates]
         return [
             replace(one, fitted=again.student, effort=again.effort, seconds=again.seconds)
@@ -179,14 +229,17 @@ class Search:
             waiting = []
             for trial, fitted in zip(now, self._lesson.fit(fits), strict=True):
                 candidate = self._measured(trial, fitted)
-                self._tried.append(candidate)
-                self._progress.advance(1)
-                self._progress.candidate(_as_told(candidate))
+                self._note(candidate)
                 part = None
                 if self._resizes and not candidate.fits_budget:
                     part = self._sizing.smaller(trial.student, candidate.assessment)
                 if part is not None:
                     waiting.append(replace(trial, student=part))
+
+    def _note(self, candidate: Candidate) -> None:
+        self._tried.append(candidate)
+        self._progress.advance(1)
+        self._progress.candidate(_as_told(candidate))
 
     def _measured(self, trial: Trial, fitted: Fitted) -> Candidate:
         assessment = self._assess(fitted.student)
@@ -245,8 +298,10 @@ class Search:
         return self._leaders(side, kin)[0]
 
     def _best(self, kin: str | None = None) -> list[Candidate]:
-        """The best student and the best twin, of one kin if named: families of one kin compete."""
-        return [self._leader(side, kin) for side in SIDES]
+        """The best student and the best twin, of one kin if named, that there was time for: families of one
+        kin compete.
+        """
+        return [leaders[0] for side in SIDES if (leaders := self._leaders(side, kin))]
 
     def _variants(self, leaders: Sequence[Candidate]) -> Iterator[Trial]:
         for leader in leaders:

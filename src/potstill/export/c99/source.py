@@ -14,7 +14,7 @@ from potstill.errors import UserError
 from potstill.export.c99.loops import INDENT, c_type, comment, halves, narrow, quoted, table
 from potstill.export.c99.operators import OPERATORS
 from potstill.export.c99.trace import Trace, trace
-from potstill.types import Schema
+from potstill.types import TABLE_KINDS, Schema
 
 _BYTES = {"float": 4, "double": 8, "int32_t": 4, "int16_t": 2, "uint16_t": 2, "uint8_t": 1, "int8_t": 1}
 _POINTER_BYTES = 4
@@ -103,8 +103,14 @@ def write_c(data: bytes, card: Card, *, name: str) -> tuple[str, Footprint]:
     Raises
     ------
     UserError
-        When the graph has an operator that is not written in C.
+        When the graph has an operator that is not written in C, or takes pictures or texts.
     """
+    large = [column.kind for column in card.schema.columns if column.kind not in TABLE_KINDS]
+    if large:
+        raise UserError(
+            f"The artifact takes a column of kind {large[0]}; only students of tables are written in C.",
+            hint="ONNX Runtime has a C library that opens the artifact itself.",
+        )
     prefix = identifier(name, set())
     traced = trace(data, card.schema)
     writer = _Writer(traced, card.schema)

@@ -13,6 +13,7 @@ import msgspec
 
 from potstill.artifact import load
 from potstill.artifact.envelope import PROBES_KEY, open_envelope
+from potstill.errors import UserError
 from potstill.files import write_whole
 
 RUNTIME_FILES = ("ort.wasm.min.js", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
@@ -76,12 +77,26 @@ def page(data: bytes) -> str:
     ------
     ArtifactError
         When it is none, was changed, or answers its probe rows otherwise.
+    UserError
+        When its texts need a tokenizer outside the graph.
     """
     card = load(data, verify=True).card
+    if card.tokenizer is not msgspec.UNSET:
+        raise UserError(
+            "A model whose texts are cut into word pieces has no page: its tokenizer runs in Python.",
+            hint="Ship a student of the families `static` or `ngram`: their graphs take the text itself.",
+        )
     probes = open_envelope(data, source="the artifact").metadata[PROBES_KEY]
     facts = {
         "columns": [
-            {"name": each.name, "kind": each.kind, "levels": each.levels, "low": each.low, "high": each.high}
+            {
+                "name": each.name,
+                "kind": each.kind,
+                "levels": each.levels,
+                "low": each.low,
+                "high": each.high,
+                "shape": each.shape,
+            }
             for each in card.schema.columns
         ],
         "classes": [str(label) for label in card.task.classes],

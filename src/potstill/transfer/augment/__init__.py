@@ -6,6 +6,7 @@ from potstill.transfer.augment.conditional import Conditional
 from potstill.transfer.augment.mixup import Mixup
 from potstill.transfer.augment.neighbours import Neighbours
 from potstill.transfer.augment.none import NoRows
+from potstill.transfer.augment.views import Views
 from potstill.types import Augmenter
 
 AUGMENTERS: dict[str, type[Augmenter]] = {
@@ -13,6 +14,7 @@ AUGMENTERS: dict[str, type[Augmenter]] = {
     "mixup": Mixup,
     "neighbours": Neighbours,
     "none": NoRows,
+    "views": Views,
 }
 
-__all__ = ["AUGMENTERS", "Conditional", "Mixup", "Neighbours", "NoRows"]
+__all__ = ["AUGMENTERS", "Conditional", "Mixup", "Neighbours", "NoRows", "Views"]

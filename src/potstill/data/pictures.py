@@ -1,0 +1,229 @@
+"""Columns of pictures: folders, arrays and torch data sets made into one, and what is in it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from potstill.artifact.pictures import is_picture_file, picture_of, pnm_bytes
+from potstill.artifact.refused import Refused
+from potstill.errors import UserError
+from potstill.types import Bools, Column, Ints
+
+IMAGE, LABEL = "image", "label"
+"""Columns that a folder of pictures, an array or a torch data set makes."""
+
+LARGEST_SIDE = 64
+"""Pictures are looked at in this many pixels a side at most: what two cores can learn from in minutes."""
+
+_LOOKED_AT = 500
+_COLOUR_SHARE = 0.01
+_STEP = 4
+
+
+def picture_folder(folder: Path) -> pa.Table:
+    """A folder of folders, one a class, as rows of picture files and labels, in the order of their names.
+
+    Raises
+    ------
+    UserError
+        There are no pictures in it.
+    """
+    classes = sorted(each for each in folder.iterdir() if each.is_dir() and not each.name.startswith("."))
+    files: list[bytes] = []
+    labels: list[str] = []
+    for each in classes:
+        for path in sorted(each.rglob("*")):
+            if path.is_file() and not path.name.startswith(".") and (data := _picture_file(path)) is not None:
+                files.append(data)
+                labels.append(each.name)
+    if not files:
+        raise UserError(
+            f"Wanted a folder with one folder of pictures for each class, got {folder}, which has none "
+            "of these.",
+            hint="a picture of class cat belongs to DIRECTORY/cat/anything.png.",
+        )
+    return pa.table({IMAGE: pa.array(files, pa.large_binary()), LABEL: labels})
+
+
+_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".pgm", ".ppm"})
+
+
+def _picture_file(path: Path) -> bytes | None:
+    """What the file holds; None where neither its name nor its beginning is that of a picture."""
+    data = path.read_bytes()
+    return data if path.suffix.lower() in _SUFFIXES or is_picture_file(data) else None
+
+
+def picture_array(array: NDArray[Any]) -> pa.Table:
+    """``(n, height, width)`` or ``(n, height, width, channels)`` uint8 as rows of pictures.
+
+    Raises
+    ------
+    UserError
+        It is of another type or shape.
+    """
+    if (
+        array.dtype != np.uint8
+        or array.ndim not in (3, 4)
+        or (array.ndim == 4 and array.shape[3] not in (1, 3))
+    ):
+        raise UserError(
+            f"Wanted pictures as (n, height, width) or (n, height, width, 1 or 3) of uint8, got an array of "
+            f"shape {array.shape} of {array.dtype}.",
+            hint="scale them to 0 to 255 and put the channels last; tables are 2-d arrays.",
+        )
+    pictures = array if array.ndim == 4 else array[:, :, :, None]
+    return pa.table({IMAGE: pa.array([pnm_bytes(picture) for picture in pictures], pa.large_binary())})
+
+
+def is_torch_dataset(source: Any) -> bool:
+    """Whether it is a ``torch.utils.data.Dataset``, asked without loading torch."""
+    return any(kind.__module__.startswith("torch.utils.data") for kind in type(source).__mro__)
+
+
+def picture_dataset(source: Any) -> pa.Table:
+    """The items ``(picture, label)`` of a torch data set as rows; ``source.classes`` names the labels.
+
+    Pictures may be Pillow images, uint8 arrays, or tensors ``(channels, height, width)`` from 0 to 1.
+
+    Raises
+    ------
+    UserError
+        An item is none of this.
+    """
+    names: Sequence[Any] | None = getattr(source, "classes", None)
+    files, labels = [], []
+    for row in range(len(source)):
+        item = source[row]
+        if not isinstance(item, tuple | list) or len(item) != 2:
+            raise UserError(
+                f"Wanted (picture, label) from each item, got {type(item).__name__} in item {row}.",
+                hint="wrap it in a data set that gives pairs.",
+            )
+        try:
+            files.append(pnm_bytes(picture_of(_plain(item[0]))))
+        except Refused as refusal:
+            raise UserError(
+                f"Item {row} of the data set: wanted {refusal.wanted}.", hint=refusal.hint
+            ) from None
+        labels.append(item[1].item() if hasattr(item[1], "item") else item[1])
+    if names is not None and all(isinstance(label, int) for label in labels):
+        labels = [str(names[label]) for label in labels]
+    return pa.table({IMAGE: pa.array(files, pa.large_binary()), LABEL: labels})
+
+
+def _plain(picture: Any) -> Any:
+    """A tensor as an array with its channels last; anything else as it is."""
+    if type(picture).__module__.partition(".")[0] != "torch":
+        return picture
+    array = picture.detach().cpu().numpy()
+    if array.ndim == 3 and array.shape[0] in (1, 3):
+        array = np.moveaxis(array, 0, 2)
+    return np.rint(np.clip(array, 0, 1) * 255).astype(np.uint8) if array.dtype.kind == "f" else array
+
+
+def is_binary(kind: pa.DataType) -> bool:
+    return bool(
+        pa.types.is_binary(kind)
+        or pa.types.is_large_binary(kind)
+        or pa.types.is_fixed_size_binary(kind)
+        or pa.types.is_binary_view(kind)
+    )
+
+
+def check_files(values: pa.Array, name: str) -> None:
+    """Raise a UserError where a column cannot hold picture files."""
+    if not is_binary(values.type):
+        raise UserError(f"Wanted picture files in column {name!r}, got {values.type}.")
+
+
+def are_pictures(values: pa.Array) -> bool:
+    """Whether most of the first binary values begin as picture files do."""
+    first = [value for value in values.slice(0, 50).to_pylist() if value]
+    return sum(map(is_picture_file, first)) > len(first) / 2
+
+
+def picture_column(values: pa.Array, name: str, has_missing: bool) -> Column:
+    """The column, with the shape in which the model will look at its pictures.
+
+    That is their median size, at most `LARGEST_SIDE`; in colour where some of those looked at have any.
+
+    Raises
+    ------
+    UserError
+        None of those looked at can be read.
+    """
+    rows = np.unique(np.linspace(0, len(values) - 1, min(_LOOKED_AT, len(values))).astype(np.int64))
+    seen = []
+    for value in values.take(pa.array(rows)).to_pylist():
+        try:
+            seen.append(picture_of(value))
+        except Refused:
+            continue
+    if not seen:
+        raise UserError(
+            f"Wanted pictures in column {name!r}, but none of {len(rows)} looked at can be read.",
+            hint="give the bytes of PNG or JPEG files, whole ones.",
+        )
+    height, width = np.median([picture.shape[:2] for picture in seen], axis=0)
+    scale = min(1.0, LARGEST_SIDE / max(height, width))
+    coloured = np.mean([_is_coloured(picture) for picture in seen]) >= _COLOUR_SHARE
+    shape = (_side(height * scale), _side(width * scale), 3 if coloured else 1)
+    return Column(name, "image", has_missing=has_missing, shape=shape)
+
+
+def _side(length: float) -> int:
+    return max(_STEP, round(length / _STEP) * _STEP)
+
+
+def _is_coloured(picture: NDArray[np.uint8]) -> bool:
+    return picture.shape[2] == 3 and bool((picture != picture[:, :, :1]).any())
+
+
+def unreadable(values: pa.Array) -> Bools:
+    """``(n,)`` where there is no picture that can be read."""
+
+    def is_damaged(row: int) -> bool:
+        try:
+            picture_of(values[row].as_py())
+        except Refused:
+            return True
+        return False
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        damaged = list(pool.map(is_damaged, range(len(values)), chunksize=256))
+    return np.array(damaged, dtype=np.bool_)
+
+
+def readable_rows(columns: Sequence[tuple[str, pa.Array]]) -> tuple[Ints, list[str]]:
+    """Positions of the rows whose pictures can all be read, and a note about the others.
+
+    Raises
+    ------
+    UserError
+        No row is left.
+    """
+    notes = []
+    n_rows = len(columns[0][1])
+    damaged = np.zeros(n_rows, dtype=np.bool_)
+    for name, values in columns:
+        wrong = unreadable(values)
+        damaged |= wrong
+        if wrong.any():
+            first = ", ".join(str(row) for row in np.flatnonzero(wrong)[:5])
+            more = ", …" if wrong.sum() > 5 else ""
+            notes.append(
+                f"Left out {int(wrong.sum()):,} of {n_rows:,} rows: the picture in column {name!r} cannot be "
+                f"read (rows {first}{more})."
+            )
+    if damaged.all():
+        raise UserError("No row has pictures that can be read.", hint="give PNG or JPEG files, whole ones.")
+    return np.flatnonzero(~damaged).astype(np.int64), notes

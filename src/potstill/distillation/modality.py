@@ -1,0 +1,215 @@
+"""What kind of data a run is about, looked up once: tables, pictures or texts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import narwhals as nw
+import numpy as np
+
+from potstill.data.columns import arrow_column, to_texts
+from potstill.distillation.recipe import Recipe
+from potstill.modalities import ImageEncoder, TabularEncoder, TextEncoder
+from potstill.modalities.pretrained_pieces import wordpiece_of
+from potstill.students import STUDENTS
+from potstill.teachers.zoo import default_members
+from potstill.teachers.zoo_images import default_image_members
+from potstill.types import TABLE_KINDS, Budget, ColumnKind, Dataset, Encoder, Schema, Student, Trainable
+
+MEASURED_TEXTS = 2_000
+"""Texts that tell how long they are."""
+
+
+@dataclass(frozen=True)
+class Time:
+    """What the default ensemble may use.
+
+    Parameters
+    ----------
+    seconds
+        For all its fits and answers.
+    folds
+        Of the cross-fitting, for members that take part in it.
+    threads
+        Cores there are.
+    answers
+        Rows that every member is asked about.
+    """
+
+    seconds: float
+    folds: int
+    threads: int
+    answers: int
+
+
+@dataclass(frozen=True)
+class Modality:
+    """The parts that differ between kinds of data.
+
+    Parameters
+    ----------
+    name
+        ``tables``, ``images`` or ``texts``.
+    encoder
+        Schema, training rows and recipe to the encoder.
+    members
+        Training rows, recipe and time to the members of the default ensemble.
+    augmenter
+        Name of the augmenter that makes the synthetic rows.
+    synthetic_per_row, synthetic_rows
+        Synthetic rows for each real one, and in all, at most where the recipe does not say.
+    patience_s
+        Under a time limit shorter than this there are fewer synthetic rows in proportion.
+    budget
+        What a model may cost where nothing else is said.
+    time_limit_s
+        Seconds that a run takes where nothing else is said; None for as long as its plan takes.
+    teacher_s
+        Seconds of the default ensemble at most where nothing else is said; None for its share of the limit.
+    heavy
+        Every fit takes so long that even a few are worth a process each.
+    """
+
+    name: str
+    encoder: Callable[[Schema, nw.DataFrame[Any], Recipe], Encoder]
+    members: Callable[[Dataset, Recipe, Time], list[Trainable]]
+    augmenter: str
+    synthetic_per_row: float
+    synthetic_rows: int
+    patience_s: float
+    budget: Budget
+    time_limit_s: float | None = 2_400.0
+    teacher_s: float | None = None
+    heavy: bool = True
+
+
+def modality_of(schema: Schema) -> Modality:
+    """What the columns of ``schema`` make of the data."""
+    kinds = {column.kind for column in schema.columns}
+    return next((each for kind, each in MODALITIES.items() if kind in kinds), TABLES)
+
+
+def families_of(schema: Schema, recipe: Recipe) -> list[Student]:
+    """The families for the columns of ``schema``, begun as the recipe says: they read every kind of them.
+
+    Those for texts or pictures are of no use on a table alone.
+    """
+    kinds = {column.kind for column in schema.columns}
+    able = [family for family in STUDENTS.values() if kinds <= family.reads]
+    return [begun(family(), recipe) for family in able if family.reads - TABLE_KINDS <= kinds]
+
+
+def begun(student: Student, recipe: Recipe) -> Student:
+    """``student``, which begins with the pretrained encoder of the run where it can and names none itself."""
+    if "checkpoint" not in student.__struct_fields__ or getattr(student, "checkpoint") is not None:  # noqa: B009
+        return student
+    with_encoder: Student = msgspec.structs.replace(student, checkpoint=checkpoint_of(recipe))  # type: ignore[type-var]
+    return with_encoder
+
+
+def checkpoint_of(recipe: Recipe) -> str | None:
+    """Folder of the pretrained encoder that a run on texts may use; None for none."""
+    if recipe.encoder is False:
+        return None
+    if isinstance(recipe.encoder, str):
+        return recipe.encoder
+    from potstill.teachers.zoo_transformers import default_checkpoint
+
+    return default_checkpoint()
+
+
+def _table_encoder(schema: Schema, rows: nw.DataFrame[Any], recipe: Recipe) -> Encoder:  # noqa: ARG001
+    return TabularEncoder(schema)
+
+
+def _table_members(train: Dataset, recipe: Recipe, time: Time) -> list[Trainable]:  # noqa: ARG001
+    return default_members(
+        train.task,
+        n_rows=len(train),
+        spec=TabularEncoder(train.schema).spec,
+        time_s=time.seconds,
+        folds=time.folds,
+        threads=time.threads,
+    )
+
+
+def _image_encoder(schema: Schema, rows: nw.DataFrame[Any], recipe: Recipe) -> Encoder:  # noqa: ARG001
+    return ImageEncoder(schema)
+
+
+def _image_members(train: Dataset, recipe: Recipe, time: Time) -> list[Trainable]:  # noqa: ARG001
+    return default_image_members(
+        n_rows=len(train),
+        n_answers=time.answers,
+        shape=train.schema.columns[0].shape,
+        time_s=time.seconds,
+        threads=time.threads,
+    )
+
+
+def _text_encoder(schema: Schema, rows: nw.DataFrame[Any], recipe: Recipe) -> Encoder:
+    checkpoint = checkpoint_of(recipe)
+    return TextEncoder.fit(schema, rows, tokenizer=wordpiece_of(checkpoint) if checkpoint else None)
+
+
+def _text_members(train: Dataset, recipe: Recipe, time: Time) -> list[Trainable]:
+    from potstill.teachers.zoo_texts import default_text_members
+
+    return default_text_members(
+        train.task,
+        n_rows=len(train),
+        mean_words=_mean_words(train),
+        time_s=time.seconds,
+        threads=time.threads,
+        checkpoint=checkpoint_of(recipe),
+    )
+
+
+def _mean_words(train: Dataset) -> float:
+    total = 0.0
+    for column in train.schema.columns:
+        if column.kind == "text":
+            few = train.rows[:MEASURED_TEXTS, :]
+            texts = to_texts(arrow_column(few, column.name), column.name).fill_null("").to_pylist()
+            total += float(np.mean([len(text.split()) for text in texts]))
+    return total
+
+
+TABLES = Modality(
+    name="tables",
+    encoder=_table_encoder,
+    members=_table_members,
+    augmenter="neighbours",
+    synthetic_per_row=10.0,
+    synthetic_rows=40_000,
+    patience_s=300.0,
+    budget=Budget(latency_ms=1.0, size_kb=1024.0),
+    time_limit_s=None,
+    teacher_s=150.0,
+    heavy=False,
+)
+IMAGES = Modality(
+    name="images",
+    encoder=_image_encoder,
+    members=_image_members,
+    augmenter="views",
+    synthetic_per_row=6.0,
+    synthetic_rows=60_000,
+    patience_s=900.0,
+    budget=Budget(latency_ms=2.0, size_kb=1024.0),
+)
+TEXTS = Modality(
+    name="texts",
+    encoder=_text_encoder,
+    members=_text_members,
+    augmenter="words",
+    synthetic_per_row=2.0,
+    synthetic_rows=20_000,
+    patience_s=900.0,
+    budget=Budget(latency_ms=20.0, size_kb=40_000.0),
+)
+MODALITIES: Mapping[ColumnKind, Modality] = {"image": IMAGES, "text": TEXTS}
+"""The kind of column that makes data other than a table; the first that is there decides."""

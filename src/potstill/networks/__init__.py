@@ -1,0 +1,1 @@
+"""Networks that teachers and students are both made of, in torch."""

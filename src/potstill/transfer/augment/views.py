@@ -1,0 +1,108 @@
+"""Pictures seen anew: shifted, mirrored, and two of them blended or pasted together."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import msgspec
+import narwhals as nw
+import numpy as np
+from numpy.typing import NDArray
+
+from potstill.artifact.pictures import pictures_of, pnm_bytes
+from potstill.data.columns import arrow_column
+from potstill.modalities.image import resized
+from potstill.transfer.augment.rows import spread_parents
+from potstill.types import ColumnKind, Dataset, Ints
+
+
+class Views(msgspec.Struct, frozen=True):
+    """Pictures, each shifted and maybe mirrored; some are blended with another or have a piece of it.
+
+    The teacher is asked about exactly the picture that the student will see (function matching). New pictures
+    have the size in which the model looks at them.
+
+    Parameters
+    ----------
+    shift
+        Part of the height and width by which a picture is moved at most; what moves in is a reflection.
+    flips
+        Whether half of the pictures are mirrored: not for letters and digits.
+    blended, pasted
+        Shares of the pictures that are blended with another (mixup), and that have a rectangle of another
+        (CutMix).
+
+    References
+    ----------
+    Beyer et al. (2022), Knowledge distillation: A good teacher is patient and consistent.
+    Zhang et al. (2018), mixup: Beyond Empirical Risk Minimization.
+    Yun et al. (2019), CutMix: Regularization Strategy to Train Strong Classifiers.
+    """
+
+    name: ClassVar[str] = "views"
+    reads: ClassVar[frozenset[ColumnKind]] = frozenset({"image"})
+    shift: float = 0.125
+    flips: bool = True
+    blended: float = 0.3
+    pasted: float = 0.3
+
+    def augment(self, dataset: Dataset, n_rows: int, *, seed: int) -> tuple[nw.DataFrame[Any], Ints]:
+        """``n_rows`` new rows, and ``(n_rows,)`` the position of each one's parent in ``dataset``."""
+        if n_rows < 1 or not len(dataset):
+            return dataset.rows.head(0), np.empty(0, dtype=np.int64)
+        column = dataset.schema.columns[0]
+        rng = np.random.default_rng(seed)
+        files = arrow_column(dataset.rows, column.name).to_pylist()
+        pixels = resized(pictures_of(files, column.shape[2]), column.shape)
+        parents = spread_parents(len(dataset), n_rows, rng)
+        views = self._moved(pixels[parents], rng)
+        others = self._moved(pixels[rng.integers(0, len(pixels), n_rows)], rng)
+        kind = rng.random(n_rows)
+        _blend(views, others, np.flatnonzero(kind < self.blended), rng)
+        _paste(views, others, np.flatnonzero(kind > 1 - self.pasted), rng)
+        same = np.flatnonzero((views == pixels[parents]).all(axis=(1, 2, 3)))
+        views[same, 0, 0] ^= 1  # a picture of one shade looks the same from everywhere
+        frame = nw.maybe_reset_index(dataset.rows[parents, :])
+        native = nw.get_native_namespace(frame)
+        made = nw.new_series(column.name, [pnm_bytes(view) for view in views], nw.Binary, backend=native)
+        return frame.with_columns(made), parents
+
+    def _moved(self, pictures: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+        """Each picture shifted, and maybe mirrored, by itself."""
+        n, height, width = pictures.shape[:3]
+        down, right = (max(1, round(self.shift * side)) for side in (height, width))
+        rows = np.arange(height) + rng.integers(-down, down + 1, (n, 1))
+        columns = np.arange(width) + rng.integers(-right, right + 1, (n, 1))
+        if self.flips:
+            mirrored = rng.random(n) < 0.5
+            columns[mirrored] = columns[mirrored][:, ::-1]
+        return pictures[
+            np.arange(n)[:, None, None],
+            _reflected(rows, height)[:, :, None],
+            _reflected(columns, width)[:, None, :],
+        ]
+
+
+def _reflected(index: Ints, length: int) -> Ints:
+    """Positions beyond an edge as those that a mirror there shows."""
+    if length == 1:
+        return np.zeros_like(index)
+    period = 2 * (length - 1)
+    folded = np.abs(index) % period
+    return np.where(folded >= length, period - folded, folded)
+
+
+def _blend(views: NDArray[np.uint8], others: NDArray[np.uint8], rows: Ints, rng: np.random.Generator) -> None:
+    share = rng.uniform(0.1, 0.5, (len(rows), 1, 1, 1)).astype(np.float32)
+    mixed = (1 - share) * views[rows] + share * others[rows]
+    views[rows] = np.rint(mixed).astype(np.uint8)
+
+
+def _paste(views: NDArray[np.uint8], others: NDArray[np.uint8], rows: Ints, rng: np.random.Generator) -> None:
+    height, width = views.shape[1:3]
+    for row in rows:
+        side = np.sqrt(rng.uniform(0.1, 0.5))
+        tall, wide = max(1, round(height * side)), max(1, round(width * side))
+        top, left = rng.integers(0, height - tall + 1), rng.integers(0, width - wide + 1)
+        piece = (row, slice(top, top + tall), slice(left, left + wide))
+        views[piece] = others[piece]
