@@ -13,7 +13,6 @@ import numpy as np
 from potstill.data.columns import arrow_column, to_texts
 from potstill.distillation.recipe import Recipe
 from potstill.modalities import ImageEncoder, TabularEncoder, TextEncoder
-from potstill.modalities.pretrained_pieces import wordpiece_of
 from potstill.students import STUDENTS
 from potstill.teachers.zoo import default_members
 from potstill.teachers.zoo_images import default_image_members
@@ -147,8 +146,10 @@ def _image_members(train: Dataset, recipe: Recipe, time: Time) -> list[Trainable
 
 
 def _text_encoder(schema: Schema, rows: nw.DataFrame[Any], recipe: Recipe) -> Encoder:
+    from potstill.teachers.zoo_transformers import tokenizer_for
+
     checkpoint = checkpoint_of(recipe)
-    return TextEncoder.fit(schema, rows, tokenizer=wordpiece_of(checkpoint) if checkpoint else None)
+    return TextEncoder.fit(schema, rows, tokenizer=tokenizer_for(checkpoint) if checkpoint else None)
 
 
 def _text_members(train: Dataset, recipe: Recipe, time: Time) -> list[Trainable]:
@@ -157,6 +158,7 @@ def _text_members(train: Dataset, recipe: Recipe, time: Time) -> list[Trainable]
     return default_text_members(
         train.task,
         n_rows=len(train),
+        n_answers=time.answers,
         mean_words=_mean_words(train),
         time_s=time.seconds,
         threads=time.threads,

@@ -32,7 +32,7 @@ from potstill.students.network_training import (
 from potstill.students.numeric_scaling import NumericScaling, fit_numeric_scaling
 from potstill.students.rows import labelled_rows
 from potstill.students.stored_weights import Storage, rounded
-from potstill.students.targets import blended_targets, is_linear_in_targets, mean_target
+from potstill.students.targets import blended_targets, mean_target
 from potstill.types import (
     Examples,
     FeatureSpec,
@@ -144,7 +144,7 @@ def fit_network(
     tracker.start("training", schedule.epochs)
     trained, best_epoch = train_network(
         weights,
-        _lesson(train, inputs, targets, objective, device),
+        Lesson.of(train, inputs, task=task, objective=objective, device=device),
         judge,
         schedule=schedule,
         generator=torch.Generator(device).manual_seed(seed),
@@ -244,19 +244,6 @@ def _numeric(examples: Examples) -> Floats:
     empty: Floats = np.zeros((len(examples), 0), dtype=np.float32)
     numeric: Floats = examples.tensors.get("numeric", empty)
     return numeric
-
-
-def _lesson(train: Examples, inputs: Inputs, targets: Floats, objective: Objective, device: str) -> Lesson:
-    linear = is_linear_in_targets(train, objective)
-    labels = train.labels.astype(np.float32) if train.labels.dtype.kind == "f" else train.labels
-    return Lesson(
-        inputs=inputs,
-        targets=torch.from_numpy(targets if linear else train.teacher_probs).to(device),
-        labels=torch.from_numpy(labels).to(device),
-        hard_weight=torch.from_numpy(train.hard_weight).to(device),
-        weight=torch.from_numpy(train.weight).to(device),
-        objective=None if linear else objective,
-    )
 
 
 def _judge(valid: Examples, scaling: NumericScaling, shape: NetworkShape, device: str) -> Judge:

@@ -6,13 +6,16 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Generic, Self, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from potstill.objectives import blended
 from potstill.students.network import Inputs, Weights, forward, kind_of, n_hidden
-from potstill.types import Objective, Progress
+from potstill.students.targets import blended_targets, is_linear_in_targets
+from potstill.types import Examples, Objective, Progress, Task
 
 WARM_UP = 0.05
 AVERAGING_EPOCHS = 1.0
@@ -36,14 +39,17 @@ DECAYING = ("weight", "logit_weight", "mix", "embedding")
 FIXED = ("knot", "slope")
 
 
+Rows = TypeVar("Rows")
+
+
 @dataclass(frozen=True)
-class Lesson:
+class Lesson(Generic[Rows]):
     """Rows and what is taught about them, on the training device.
 
     Parameters
     ----------
     inputs
-        The rows.
+        The rows, as the network takes them.
     targets
         ``(n, K)`` blended targets if the loss is linear in them, else the teacher's probabilities.
     labels, hard_weight, weight
@@ -52,15 +58,33 @@ class Lesson:
         The soft loss; None where ``targets`` say it all.
     """
 
-    inputs: Inputs
+    inputs: Rows
     targets: Tensor
     labels: Tensor
     hard_weight: Tensor
     weight: Tensor
     objective: Objective | None
 
-    def loss(self, logits: Tensor, rows: Tensor) -> Tensor:
-        """Weighted mean loss of the batch ``rows``; of heads ``(k, n, K)`` the mean of their losses."""
+    @classmethod
+    def of(cls, train: Examples, inputs: Rows, *, task: Task, objective: Objective, device: str) -> Self:
+        """The lesson of ``train``, whose rows are ``inputs``."""
+        linear = is_linear_in_targets(train, objective)
+        labels = train.labels.astype(np.float32) if train.labels.dtype.kind == "f" else train.labels
+        targets = blended_targets(train, task.n_outputs) if linear else train.teacher_probs
+        return cls(
+            inputs=inputs,
+            targets=torch.from_numpy(targets).to(device),
+            labels=torch.from_numpy(labels).to(device),
+            hard_weight=torch.from_numpy(train.hard_weight).to(device),
+            weight=torch.from_numpy(train.weight).to(device),
+            objective=None if linear else objective,
+        )
+
+    def loss(self, logits: Tensor, rows: Tensor, share: Tensor | None = None) -> Tensor:
+        """Weighted mean loss of the batch ``rows``; of heads ``(k, n, K)`` the mean of their losses.
+
+        Where inputs are mixtures, ``share`` ``(n,)`` is how much of each comes from the row.
+        """
         targets, weight = self.targets.index_select(0, rows), self.weight.index_select(0, rows)
         if self.objective is not None:
             labels, lam = self.labels.index_select(0, rows), self.hard_weight.index_select(0, rows)
@@ -70,7 +94,7 @@ class Lesson:
             losses = (logits - targets).square().sum(dim=-1)
         else:
             losses = -(targets * torch.log_softmax(logits, dim=-1)).sum(dim=-1)
-        return (losses * weight).mean()
+        return (losses * (weight if share is None else weight * share)).mean()
 
 
 @dataclass(frozen=True)
@@ -91,11 +115,16 @@ class Judge:
 
     def loss_of(self, logits: Tensor) -> Tensor:
         """Weighted mean log-loss, or squared error, of ``(n, K)`` logits."""
-        if self.labels.is_floating_point():
-            losses = (logits[:, 0] - self.labels).square()
-        else:
-            losses = torch.nn.functional.cross_entropy(logits, self.labels, reduction="none")
-        return (losses * self.weight).sum() / self.weight.sum()
+        return label_loss(logits, self.labels, self.weight)
+
+
+def label_loss(logits: Tensor, labels: Tensor, weight: Tensor) -> Tensor:
+    """Weighted mean log-loss, or squared error, of ``(n, K)`` logits against ``(n,)`` labels."""
+    if labels.is_floating_point():
+        losses = (logits[:, 0] - labels).square()
+    else:
+        losses = torch.nn.functional.cross_entropy(logits, labels, reduction="none")
+    return (losses * weight).sum() / weight.sum()
 
 
 class Epochs(int):
@@ -151,7 +180,7 @@ class Schedule:
 
 def train_network(
     weights: Weights,
-    lesson: Lesson,
+    lesson: Lesson[Inputs],
     judge: Judge | None,
     *,
     schedule: Schedule,
