@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from potstill.students import GBDT, MLP, STUDENTS, Additive, TabM, Transformer
+from potstill.students import GBDT, MLP, STUDENTS, Additive, DepthwiseCNN, ResidualCNN, TabM, Transformer
 from potstill.testing.student import check_student
 from potstill.testing.student_cases import cases_for
 from potstill.types import Student
@@ -18,6 +18,10 @@ SMALL: dict[str, Student] = {
     "mlp": MLP(hidden=(16,), learning_rate=0.1, epochs=30),
     "tabm": TabM(hidden=(16,), heads=3, kept=2, learning_rate=0.1, epochs=30),
     "additive": Additive(),
+    "residual": ResidualCNN(widths=(8, 16), blocks=(1, 1), learning_rate=0.01, epochs=10, shift=0.0),
+    "depthwise": DepthwiseCNN(
+        widths=(8, 16), blocks=(0, 1), expansion=2, learning_rate=0.01, epochs=10, shift=0.0
+    ),
     "transformer": Transformer(width=32, layers=1, epochs=12, learning_rate=5e-3),
 }
 """A quick one of each family."""
@@ -92,11 +96,11 @@ def test_sample_weights_count(student: Student) -> None:
         examples, None, spec=case.spec, task=case.task, objective=case.objective, seed=0, effort=5
     )
     predicted = fitted.logits(case.valid.tensors).argmax(axis=1)
-    assert (case.valid.labels == 1).mean() > 0.5
+    assert (case.valid.labels == 1).mean() > 0.4
     assert (predicted == 1).mean() < 0.1
 
 
-@pytest.mark.parametrize("name", ["mlp", "tabm"])
+@pytest.mark.parametrize("name", ["mlp", "tabm", "residual", "depthwise"])
 def test_variants_are_other_settings_of_the_same_size(name: str) -> None:
     student = STUDENTS[name]().resized(0.5)
     variants = student.variants()

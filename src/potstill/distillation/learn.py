@@ -205,7 +205,7 @@ def _picked(found: Found, number: int) -> Candidate:
 
 
 def families_for(prepared: Prepared) -> list[Student]:
-    """The families to search: where directions are asked for, those that keep them."""
+    """The families to search: those that read all columns and, where directions are asked for, keep them."""
     constrained = any(prepared.encoder.spec.monotone)
     families = families_of(prepared.schema, prepared.recipe)
     return [family for family in families if family.keeps_monotone or not constrained]

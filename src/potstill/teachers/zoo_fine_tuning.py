@@ -16,7 +16,7 @@ from potstill.modalities.pretrained_pieces import fresh_wordpiece
 from potstill.networks.bert import BertShape, Pooling, Weights, initial_bert
 from potstill.networks.bert_folder import read_bert, write_bert
 from potstill.networks.fine_tuning import Course, Pieces, answers, fine_tuning
-from potstill.teachers.zoo_transformers import _FRESH_LAYERS, _FRESH_WIDTH, MOST_PIECES, tokenizer_for
+from potstill.teachers.zoo_transformers import FRESH_LAYERS, FRESH_WIDTH, MOST_PIECES, tokenizer_for
 from potstill.types import Doubles, Floats, Labels, Task
 
 if TYPE_CHECKING:
@@ -90,10 +90,10 @@ def _begun(
         return tokenizer_for(member.checkpoint), *read_bert(member.checkpoint)
     wordpiece = fresh_wordpiece(texts, max_pieces=MOST_PIECES)
     shape = BertShape(
-        width=_FRESH_WIDTH,
-        layers=_FRESH_LAYERS,
+        width=FRESH_WIDTH,
+        layers=FRESH_LAYERS,
         heads=4,
-        inner=4 * _FRESH_WIDTH,
+        inner=4 * FRESH_WIDTH,
         pieces=len(wordpiece.vocab),
         positions=MOST_PIECES,
     )

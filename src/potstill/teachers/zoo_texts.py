@@ -129,7 +129,7 @@ def default_text_members(
     Parameters
     ----------
     task, n_rows, n_answers, mean_words
-        What is predicted, rows with labels, rows that every member is asked about, words of a text on average.
+        What is predicted, rows with labels, rows that every member is asked about, words of a text.
     time_s
         Seconds for all fits and answers.
     threads

@@ -120,7 +120,7 @@ class TransformerMember(msgspec.Struct, frozen=True, kw_only=True):
             Of a text, on average.
         """
         if self.checkpoint is None:
-            layers, a_layer = _FRESH_LAYERS, 12 * _FRESH_WIDTH**2
+            layers, a_layer = FRESH_LAYERS, 12 * FRESH_WIDTH**2
         else:
             shape = read_shape(self.checkpoint)
             layers, a_layer = shape.layers, 4 * shape.width**2 + 2 * shape.width * shape.inner
@@ -165,7 +165,7 @@ class FittedTransformerMember:
         return np.full((len(dataset), self.task.n_outputs), np.nan, dtype=np.float32)
 
 
-_FRESH_LAYERS, _FRESH_WIDTH = 2, 128
+FRESH_LAYERS, FRESH_WIDTH = 2, 128
 """Of a network of random weights: more has nothing to learn from in a few thousand rows."""
 
 

@@ -25,7 +25,7 @@ from potstill.types import (
 )
 
 N_LEVELS = 4
-N_PICTURES = 500
+N_PICTURES = 400
 N_WORDS = 10
 
 
