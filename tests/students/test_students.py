@@ -8,7 +8,18 @@ import msgspec
 import numpy as np
 import pytest
 
-from potstill.students import GBDT, MLP, STUDENTS, Additive, DepthwiseCNN, ResidualCNN, TabM, Transformer
+from potstill.students import (
+    GBDT,
+    MLP,
+    STUDENTS,
+    Additive,
+    DepthwiseCNN,
+    NGram,
+    ResidualCNN,
+    Static,
+    TabM,
+    Transformer,
+)
 from potstill.testing.student import check_student
 from potstill.testing.student_cases import cases_for
 from potstill.types import Student
@@ -23,6 +34,8 @@ SMALL: dict[str, Student] = {
         widths=(8, 16), blocks=(0, 1), expansion=2, learning_rate=0.01, epochs=10, shift=0.0
     ),
     "transformer": Transformer(width=32, layers=1, epochs=12, learning_rate=5e-3),
+    "static": Static(word_dim=32, pair_dim=8, hidden=(32,), learning_rate=0.01, epochs=20),
+    "ngram": NGram(epochs=20),
 }
 """A quick one of each family."""
 

@@ -77,7 +77,8 @@ def _kept_answers(checkpoint: str, words: tuple[str, ...]) -> Floats:
         file = folder / "vectors.npy"
         if not file.exists():
             np.save(file, _answers(checkpoint, words).astype(np.float16))
-        return np.load(file).astype(np.float32)
+        kept: Floats = np.load(file).astype(np.float32)
+        return kept
 
 
 def _answers(checkpoint: str, words: tuple[str, ...]) -> Floats:
@@ -95,4 +96,5 @@ def _answers(checkpoint: str, words: tuple[str, ...]) -> Floats:
             there = (asked != 0).long()
             states = encoder(input_ids=asked, attention_mask=there).last_hidden_state
             vectors[rows] = (states * there[:, :, None]).sum(dim=1) / there.sum(dim=1, keepdim=True)
-    return vectors.numpy()
+    answers: Floats = vectors.numpy()
+    return answers
