@@ -29,13 +29,13 @@ SMALL: dict[str, Student] = {
     "mlp": MLP(hidden=(16,), learning_rate=0.1, epochs=30),
     "tabm": TabM(hidden=(16,), heads=3, kept=2, learning_rate=0.1, epochs=30),
     "additive": Additive(),
+    "static": Static(word_dim=32, pair_dim=8, hidden=(32,), epochs=30),
+    "ngram": NGram(epochs=20),
     "residual": ResidualCNN(widths=(8, 16), blocks=(1, 1), learning_rate=0.01, epochs=10, shift=0.0),
     "depthwise": DepthwiseCNN(
         widths=(8, 16), blocks=(0, 1), expansion=2, learning_rate=0.01, epochs=10, shift=0.0
     ),
     "transformer": Transformer(width=32, layers=1, epochs=12, learning_rate=5e-3),
-    "static": Static(word_dim=32, pair_dim=8, hidden=(32,), learning_rate=0.01, epochs=20),
-    "ngram": NGram(epochs=20),
 }
 """A quick one of each family."""
 

@@ -16,7 +16,11 @@ from potstill.modalities import ImageEncoder, TabularEncoder, TextEncoder
 from potstill.students import STUDENTS
 from potstill.teachers.zoo import default_members
 from potstill.teachers.zoo_images import default_image_members
-from potstill.types import Budget, ColumnKind, Dataset, Encoder, Schema, Student, Trainable
+from potstill.types import TABLE_KINDS, Budget, ColumnKind, Dataset, Encoder, Schema, Student, Trainable
+
+PLANNED, ASKED_PER_CORE, LEAST_FITTING = 0.8, 2, 0.15
+"""Of the time for members on texts: the part that is planned, how many of them every core asks about all rows,
+and the part that fits have in any case."""
 
 MEASURED_TEXTS = 2_000
 """Texts that tell how long they are."""
@@ -92,9 +96,13 @@ def modality_of(schema: Schema) -> Modality:
 
 
 def families_of(schema: Schema, recipe: Recipe) -> list[Student]:
-    """The families that read every kind of column of ``schema``, begun as the recipe says."""
+    """The families for the columns of ``schema``, begun as the recipe says: they read every kind of them.
+
+    Those for texts or pictures are of no use on a table alone.
+    """
     kinds = {column.kind for column in schema.columns}
-    return [begun(family(), recipe) for family in STUDENTS.values() if kinds <= family.reads]
+    able = [family for family in STUDENTS.values() if kinds <= family.reads]
+    return [begun(family(), recipe) for family in able if family.reads - TABLE_KINDS <= kinds]
 
 
 def begun(student: Student, recipe: Recipe) -> Student:
@@ -154,15 +162,17 @@ def _text_encoder(schema: Schema, rows: nw.DataFrame[Any], recipe: Recipe) -> En
 
 def _text_members(train: Dataset, recipe: Recipe, time: Time) -> list[Trainable]:
     from potstill.teachers.zoo_texts import default_text_members
+    from potstill.teachers.zoo_transformers import answer_seconds
 
+    checkpoint, mean_words = checkpoint_of(recipe), _mean_words(train)
+    answers_s = ASKED_PER_CORE * answer_seconds(time.answers, mean_words, checkpoint)
     return default_text_members(
         train.task,
         n_rows=len(train),
-        n_answers=time.answers,
-        mean_words=_mean_words(train),
-        time_s=time.seconds,
+        mean_words=mean_words,
+        time_s=max(PLANNED * time.seconds - answers_s, LEAST_FITTING * time.seconds),
         threads=time.threads,
-        checkpoint=checkpoint_of(recipe),
+        checkpoint=checkpoint,
     )
 
 

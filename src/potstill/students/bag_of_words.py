@@ -241,10 +241,12 @@ def _build_pooled(graph: GraphBuilder, table: Floats, rows: str, storage: Storag
     if storage == "float32" or table.size < FEW:
         found = graph.node("Gather", graph.constant(table), rows)
     else:
-        kept = table.astype(np.float16)
         if storage == "int8":
-            kept, scale = quantized(table)
-        found = graph.node("Cast", graph.node("Gather", graph.constant(kept), rows), to=TensorProto.FLOAT)
+            whole, scale = quantized(table)
+            kept = graph.constant(whole)
+        else:
+            kept = graph.constant(table.astype(np.float16))
+        found = graph.node("Cast", graph.node("Gather", kept, rows), to=TensorProto.FLOAT)
     axis = graph.constant(np.array([1], dtype=np.int64))
     added = graph.node("ReduceSum", found, axis, keepdims=0)
     there = graph.node("Cast", graph.node("Cast", rows, to=TensorProto.BOOL), to=TensorProto.FLOAT)

@@ -120,7 +120,8 @@ def run_in_onnxruntime(fitted: FittedStudent, case: StudentCase, tensors: Tensor
 
 def _spelled(ids: NDArray[Any], case: StudentCase) -> NDArray[Any]:
     """Words as graphs have them, ``(n, T)`` str."""
-    return np.array(["", "never seen", *case.spec.words], dtype=object)[ids]
+    words: NDArray[Any] = np.array(["", "never seen", *case.spec.words], dtype=object)[ids]
+    return words
 
 
 def label_loss(fitted: FittedStudent, examples: Examples) -> float:
