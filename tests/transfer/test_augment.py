@@ -24,7 +24,9 @@ from potstill.transfer.augment.near import nearest
 from potstill.types import TABLE_KINDS, Column, Dataset, Schema, Task
 
 TASK = Task("binary", "y", classes=(0, 1))
-FOR_TABLES = sorted(name for name, augmenter in AUGMENTERS.items() if augmenter.reads >= TABLE_KINDS)
+FOR_TABLES = sorted(
+    name for name, augmenter in AUGMENTERS.items() if augmenter.reads >= TABLE_KINDS and name != "words"
+)
 MAKING = sorted(set(FOR_TABLES) - {"none"})
 MAKERS = {
     "pandas": pd.DataFrame,

@@ -19,8 +19,8 @@ from potstill.teachers.zoo_images import default_image_members
 from potstill.types import TABLE_KINDS, Budget, ColumnKind, Dataset, Encoder, Schema, Student, Trainable
 
 PLANNED, ASKED_PER_CORE, LEAST_FITTING = 0.8, 2, 0.15
-"""Of the time for members on texts: the part that is planned, how many of them every core asks about all rows,
-and the part that fits have in any case."""
+"""Of the time for members on texts: the part that is planned, how many of them every core asks about all
+rows, and the part that fits have in any case."""
 
 MEASURED_TEXTS = 2_000
 """Texts that tell how long they are."""
