@@ -24,10 +24,8 @@ from potstill.transfer.augment.near import nearest
 from potstill.types import TABLE_KINDS, Column, Dataset, Schema, Task
 
 TASK = Task("binary", "y", classes=(0, 1))
-FOR_TABLES = sorted(
-    name for name, augmenter in AUGMENTERS.items() if augmenter.reads >= TABLE_KINDS and name != "words"
-)
-MAKING = sorted(set(FOR_TABLES) - {"none"})
+FOR_TABLES = sorted(name for name, augmenter in AUGMENTERS.items() if augmenter.reads >= TABLE_KINDS)
+MAKING = sorted(set(FOR_TABLES) - {"none", "words"})
 MAKERS = {
     "pandas": pd.DataFrame,
     "polars": pl.DataFrame,
