@@ -127,7 +127,8 @@ class ConvolutionalNetwork(nn.Module):
         """The weights of `FittedConvolutional`."""
         weights: dict[str, Floats] = {}
         for layer in layers_of(self.blocks):
-            convolution, norm = self.convolutions[layer.name]  # type: ignore[misc]
+            both: Any = self.convolutions[layer.name]
+            convolution, norm = both
             scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
             weights[f"{layer.name}.weight"] = _array(convolution.weight * scale[:, None, None, None])
             weights[f"{layer.name}.bias"] = _array(norm.bias - norm.running_mean * scale)

@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from potstill.errors import UserError
-from potstill.modalities.text import joined_texts, text_columns
 from potstill.teachers.adapter import library, packages, path_of
 from potstill.teachers.answers import checked, sigmoid, softmax, speaking_for
 from potstill.teachers.classes import match
@@ -250,6 +249,8 @@ def _labels(model: Any, task: Task, name: str) -> tuple[Any, ...]:
 
 
 def _texts(dataset: Dataset, name: str) -> list[str]:
+    from potstill.modalities.text import joined_texts, text_columns
+
     if not text_columns(dataset.schema):
         raise UserError(
             f"Teacher {name!r} reads texts: wanted a text column, got "
