@@ -10,7 +10,7 @@ import pytest
 
 from potstill.artifact.wordpiece import WordPiece
 from potstill.errors import UserError
-from potstill.modalities.pretrained_pieces import narrowed, wordpiece_of
+from potstill.modalities.pretrained_pieces import fresh_wordpiece, narrowed, wordpiece_of
 
 PIECES = ("[unused0]", "[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "##a", "b", "##b", "the", "ab", "##ab", "bab")
 
@@ -72,3 +72,14 @@ def test_a_narrowed_vocabulary_writes_its_texts_as_before(tmp_path: Path) -> Non
 
 def pieces(wordpiece: WordPiece, texts: list[str]) -> list[list[str]]:
     return [[wordpiece.vocab[at] for at in row if at] for row in wordpiece.ids(texts)]
+
+
+def test_a_fresh_vocabulary_spells_every_word_of_its_texts() -> None:
+    texts = ["Running and jumping, running and singing!", "sing and jump", "über 中文"]
+    fresh = fresh_wordpiece(texts, most=2)
+    assert fresh.vocab[:4] == ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
+    assert "and" in fresh.vocab and "running" in fresh.vocab and "##ing" not in fresh_wordpiece([]).vocab
+    unknown = fresh.vocab.index("[UNK]")
+    assert not (fresh.ids(texts) == unknown).any()
+    assert fresh.ids(["xylophone"])[0].tolist() == [2, unknown, 3]
+    assert fresh_wordpiece(texts[::-1], most=2) == fresh

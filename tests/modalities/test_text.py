@@ -121,6 +121,13 @@ def test_ids_are_by_how_often_words_occur() -> None:
     assert not ids[2].any()
 
 
+def test_what_marks_leave_nothing_of_is_no_word() -> None:
+    rows = nw.from_native(pl.DataFrame({"text": ["my card, lost."] * 9 + ["ah ... card"]}))
+    ids = TextEncoder.fit(SCHEMA, rows).encode(rows)["words"]
+    assert ids[-1, 1] == 0
+    assert ids[-1, 2] == ids[0, 1] > 1
+
+
 def test_more_rows_add_words() -> None:
     rows = nw.from_native(pl.DataFrame({"text": ["a b"]}))
     more = nw.from_native(pl.DataFrame({"text": ["b c"]}))

@@ -8,7 +8,18 @@ import msgspec
 import numpy as np
 import pytest
 
-from potstill.students import GBDT, MLP, STUDENTS, Additive, DepthwiseCNN, ResidualCNN, TabM, Transformer
+from potstill.students import (
+    GBDT,
+    MLP,
+    STUDENTS,
+    Additive,
+    DepthwiseCNN,
+    NGram,
+    ResidualCNN,
+    Static,
+    TabM,
+    Transformer,
+)
 from potstill.testing.student import check_student
 from potstill.testing.student_cases import cases_for
 from potstill.types import Student
@@ -18,6 +29,8 @@ SMALL: dict[str, Student] = {
     "mlp": MLP(hidden=(16,), learning_rate=0.1, epochs=30),
     "tabm": TabM(hidden=(16,), heads=3, kept=2, learning_rate=0.1, epochs=30),
     "additive": Additive(),
+    "static": Static(word_dim=32, pair_dim=8, hidden=(32,), epochs=30),
+    "ngram": NGram(epochs=20),
     "residual": ResidualCNN(widths=(8, 16), blocks=(1, 1), learning_rate=0.01, epochs=10, shift=0.0),
     "depthwise": DepthwiseCNN(
         widths=(8, 16), blocks=(0, 1), expansion=2, learning_rate=0.01, epochs=10, shift=0.0

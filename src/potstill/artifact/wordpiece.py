@@ -86,6 +86,13 @@ class WordPiece(msgspec.Struct, frozen=True, dict=True):
         return _Cutter(self.vocab, lower=self.lower)
 
 
+def words_of(text: str, *, lower: bool = True) -> list[str]:
+    """The words, punctuation marks and Chinese characters of a text, cleaned."""
+    if lower and not text.isascii():
+        text = unicodedata.normalize("NFD", text)
+    return [word for word in text.translate(_CHARACTERS[lower]).split(" ") if word]
+
+
 @final
 class _Cutter:
     """The vocabulary by piece, and the words that were cut already; safe to share between threads."""
@@ -93,21 +100,16 @@ class _Cutter:
     def __init__(self, vocab: Sequence[str], *, lower: bool) -> None:
         self._id = {piece: at for at, piece in enumerate(vocab)}
         self._longest = max(map(len, vocab))
-        self._characters = _Characters(lower=lower)
         self._lower = lower
         self._known: dict[str, list[int]] = {}
 
     def row(self, text: str, most: int) -> list[int]:
         """At most ``most`` ids, the two at the ends included."""
-        text = text[: most * CHARACTERS_A_PIECE]
-        if self._lower and not text.isascii():
-            text = unicodedata.normalize("NFD", text)
         row = [self._id[START]]
-        for word in text.translate(self._characters).split(" "):
-            if word:
-                row += self._known.get(word) or self._cut(word)
-                if len(row) >= most:
-                    break
+        for word in words_of(text[: most * CHARACTERS_A_PIECE], lower=self._lower):
+            row += self._known.get(word) or self._cut(word)
+            if len(row) >= most:
+                break
         return [*row[: most - 1], self._id[END]]
 
     def _cut(self, word: str) -> list[int]:
@@ -168,3 +170,6 @@ class _Characters(dict[int, str]):
         if is_symbol or category[0] == "P" or any(low <= code <= high for low, high in _IDEOGRAPHS):
             return f" {character} "
         return character.lower() if self._lower else character
+
+
+_CHARACTERS = {lower: _Characters(lower=lower) for lower in (False, True)}

@@ -17,7 +17,7 @@ from potstill.modalities.pretrained_pieces import wordpiece_of
 from potstill.students import STUDENTS
 from potstill.teachers.zoo import default_members
 from potstill.teachers.zoo_images import default_image_members
-from potstill.types import Budget, ColumnKind, Dataset, Encoder, Schema, Student, Trainable
+from potstill.types import TABLE_KINDS, Budget, ColumnKind, Dataset, Encoder, Schema, Student, Trainable
 
 MEASURED_TEXTS = 2_000
 """Texts that tell how long they are."""
@@ -93,9 +93,13 @@ def modality_of(schema: Schema) -> Modality:
 
 
 def families_of(schema: Schema, recipe: Recipe) -> list[Student]:
-    """The families that read every kind of column of ``schema``, begun as the recipe says."""
+    """The families for the columns of ``schema``, begun as the recipe says: they read every kind of them.
+
+    Those for texts or pictures are of no use on a table alone.
+    """
     kinds = {column.kind for column in schema.columns}
-    return [begun(family(), recipe) for family in STUDENTS.values() if kinds <= family.reads]
+    able = [family for family in STUDENTS.values() if kinds <= family.reads]
+    return [begun(family(), recipe) for family in able if family.reads - TABLE_KINDS <= kinds]
 
 
 def begun(student: Student, recipe: Recipe) -> Student:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import msgspec
 import numpy as np
 
-from potstill.artifact.wordpiece import INSIDE, PAD, WordPiece
+from potstill.artifact.wordpiece import INSIDE, PAD, WordPiece, words_of
 from potstill.modalities.vocabulary import NEEDED, read_vocabulary
+
+LONGEST_ENDING = 5
+"""Letters of an ending that is a piece of its own."""
 
 _TEXTS_AT_ONCE = 1_000
 
@@ -32,6 +36,33 @@ def wordpiece_of(folder: Path | str, *, max_pieces: int = 128) -> WordPiece:
     pieces, lower = read_vocabulary(folder)
     ordered = (PAD, *(piece for piece in pieces if piece != PAD))
     return WordPiece(vocab=ordered, lower=lower, max_pieces=max_pieces)
+
+
+def fresh_wordpiece(texts: Sequence[str], *, most: int = 8_000, max_pieces: int = 128) -> WordPiece:
+    """A vocabulary of word pieces for ``texts`` where there is no pretrained one.
+
+    It has every letter, the words that occur most often, and the commonest endings of all words.
+
+    Parameters
+    ----------
+    texts
+        Training texts.
+    most
+        Words, and a quarter as many endings, at most.
+    max_pieces
+        As in `potstill.artifact.wordpiece.WordPiece`.
+    """
+    counts = Counter(word for text in texts for word in words_of(text))
+    letters = sorted({letter for word in counts for letter in word})
+    endings: Counter[str] = Counter()
+    for word, count in counts.items():
+        endings.update(
+            {word[at:]: count for at in range(1, len(word) - 1) if len(word) - at <= LONGEST_ENDING}
+        )
+    whole = [word for word, count in _commonest(counts, most) if count > 1 and len(word) > 1]
+    parts = [ending for ending, count in _commonest(endings, most // 4) if count > 1]
+    pieces = (*NEEDED, *letters, *(INSIDE + part for part in (*letters, *parts)), *whole)
+    return WordPiece(vocab=tuple(dict.fromkeys(pieces)), max_pieces=max_pieces)
 
 
 def narrowed(wordpiece: WordPiece, texts: Iterable[str], *, most_frequent: int = 0) -> WordPiece:
@@ -61,6 +92,11 @@ def narrowed(wordpiece: WordPiece, texts: Iterable[str], *, most_frequent: int =
     keep[words[:most_frequent]] = True
     kept = tuple(piece for piece, stays in zip(wordpiece.vocab, keep, strict=True) if stays)
     return msgspec.structs.replace(wordpiece, vocab=kept)
+
+
+def _commonest(counts: Counter[str], most: int) -> list[tuple[str, int]]:
+    """The most frequent, in an order that does not depend on that of the texts."""
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:most]
 
 
 def _is_reserved(piece: str) -> bool:

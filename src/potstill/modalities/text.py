@@ -260,12 +260,11 @@ class TextEncoder:
 
     @cached_property
     def _ids(self) -> Mapping[str, int]:
-        """The id of every spelling of a known word."""
-        return {
-            spelling: at
-            for at, word in enumerate(self.known, start=_FIRST_WORD)
-            for spelling in spellings(word)
-        }
+        """The id of every spelling of a known word, and of none."""
+        ids = {"": _ENDED}
+        for at, word in enumerate(self.known, start=_FIRST_WORD):
+            ids |= dict.fromkeys(spellings(word), at)
+        return ids
 
 
 def text_columns(schema: Schema) -> tuple[str, ...]:

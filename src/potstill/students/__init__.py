@@ -9,7 +9,9 @@ from potstill.students.additive import Additive
 from potstill.students.depthwise import DepthwiseCNN
 from potstill.students.gbdt import GBDT
 from potstill.students.mlp import MLP
+from potstill.students.ngram import NGram
 from potstill.students.residual import ResidualCNN
+from potstill.students.static import Static
 from potstill.students.tabm import TabM
 from potstill.students.transformer import Transformer
 from potstill.types import Student
@@ -22,6 +24,8 @@ STUDENTS: dict[str, type[Student]] = {
     "residual": ResidualCNN,
     "depthwise": DepthwiseCNN,
     "transformer": Transformer,
+    "static": Static,
+    "ngram": NGram,
 }
 """Families by name."""
 
@@ -31,7 +35,9 @@ __all__ = [
     "STUDENTS",
     "Additive",
     "DepthwiseCNN",
+    "NGram",
     "ResidualCNN",
+    "Static",
     "TabM",
     "Transformer",
 ]

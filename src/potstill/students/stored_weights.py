@@ -30,7 +30,7 @@ def rounded(weight: Floats, storage: Storage) -> Floats:
         return weight
     if storage == "float16":
         return np.clip(weight, -HALF_LARGEST, HALF_LARGEST).astype(np.float16).astype(np.float32)
-    whole, scale = _quantized(weight)
+    whole, scale = quantized(weight)
     return whole.astype(np.float32) * scale
 
 
@@ -41,7 +41,7 @@ def build_weight(graph: GraphBuilder, weight: Floats, storage: Storage) -> str:
     if storage == "float16":
         return graph.node("Cast", graph.constant(weight.astype(np.float16)), to=TensorProto.FLOAT)
     # Not DequantizeLinear, which ONNX Runtime would do again for every answer.
-    whole, scale = _quantized(weight)
+    whole, scale = quantized(weight)
     wide = graph.node("Cast", graph.constant(whole), to=TensorProto.FLOAT)
     return graph.node("Mul", wide, graph.constant(scale))
 
@@ -61,13 +61,13 @@ def build_rows(graph: GraphBuilder, table: Floats, storage: Storage, rows: str) 
     if storage == "float16":
         found = graph.node("Gather", graph.constant(table.astype(np.float16)), rows)
         return graph.node("Cast", found, to=TensorProto.FLOAT)
-    whole, scale = _quantized(np.ascontiguousarray(table.T))
+    whole, scale = quantized(np.ascontiguousarray(table.T))
     found = graph.node("Gather", graph.constant(np.ascontiguousarray(whole.T)), rows)
     wide = graph.node("Cast", found, to=TensorProto.FLOAT)
     return graph.node("Mul", wide, graph.node("Gather", graph.constant(scale.T), rows))
 
 
-def _quantized(weight: Floats) -> tuple[np.ndarray[tuple[int, ...], np.dtype[np.int8]], Floats]:
+def quantized(weight: Floats) -> tuple[np.ndarray[tuple[int, ...], np.dtype[np.int8]], Floats]:
     """Whole numbers in ±127, and the scale ``(…, 1, columns)`` of each column."""
     largest = np.abs(weight).max(axis=-2, keepdims=True)
     scale: Floats = np.where(largest > 0, largest / LARGEST, 1).astype(np.float32)

@@ -101,9 +101,10 @@ def check_same_answers(fitted: FittedStudent, case: StudentCase, tensors: Tensor
 def run_in_onnxruntime(fitted: FittedStudent, case: StudentCase, tensors: Tensors) -> NDArray[Any]:
     """The answers of the student's nodes alone, ``(n, K)``."""
     graph = GraphBuilder()
+    feeds = {name: _spelled(tensor, case) if name == "words" else tensor for name, tensor in tensors.items()}
     names = {
         name: graph.input(name, onnx.helper.np_dtype_to_tensor_dtype(tensor.dtype), ["n", *tensor.shape[1:]])
-        for name, tensor in tensors.items()
+        for name, tensor in feeds.items()
     }
     result = fitted.build(graph, names)
     graph.output(result, "logits", TensorProto.FLOAT, ["n", case.task.n_outputs])
@@ -113,8 +114,14 @@ def run_in_onnxruntime(fitted: FittedStudent, case: StudentCase, tensors: Tensor
     session = onnxruntime.InferenceSession(
         graph.model().SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
-    answers: NDArray[Any] = session.run(None, dict(tensors))[0]
+    answers: NDArray[Any] = session.run(None, feeds)[0]
     return answers
+
+
+def _spelled(ids: NDArray[Any], case: StudentCase) -> NDArray[Any]:
+    """Words as graphs have them, ``(n, T)`` str."""
+    words: NDArray[Any] = np.array(["", "never seen", *case.spec.words], dtype=object)[ids]
+    return words
 
 
 def label_loss(fitted: FittedStudent, examples: Examples) -> float:

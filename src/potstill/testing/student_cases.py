@@ -13,6 +13,7 @@ from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, loa
 
 from potstill.objectives import KD, MSE
 from potstill.types import (
+    TABLE_KINDS,
     ColumnKind,
     Examples,
     FeatureSpec,
@@ -52,8 +53,9 @@ class StudentCase:
 
 
 def cases_for(student: Student) -> list[StudentCase]:
-    """The cases of every kind of column that ``student`` reads."""
-    return [case for kind, cases in CASES.items() if kind in student.reads for case in cases()]
+    """The cases of the kind of column that ``student`` is made for: pictures, texts, or else tables."""
+    wanted = student.reads - TABLE_KINDS or student.reads
+    return [case for kind, cases in CASES.items() if kind in wanted for case in cases()]
 
 
 def student_cases() -> list[StudentCase]:

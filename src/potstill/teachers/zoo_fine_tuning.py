@@ -1,0 +1,171 @@
+"""How the transformers of the default ensemble are fitted, and how they answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+import torch
+from torch import Tensor
+
+from potstill.artifact.wordpiece import WordPiece
+from potstill.modalities.pretrained_pieces import fresh_wordpiece
+from potstill.networks.bert import BertShape, Pooling, Weights, initial_bert
+from potstill.networks.bert_folder import read_bert, write_bert
+from potstill.networks.fine_tuning import Course, Pieces, answers, fine_tuning
+from potstill.teachers.zoo_transformers import FRESH_LAYERS, FRESH_WIDTH, MOST_PIECES, tokenizer_for
+from potstill.types import Doubles, Floats, Labels, Task
+
+if TYPE_CHECKING:
+    from potstill.teachers.zoo_transformers import TransformerMember
+
+HEAD_SCALE = 0.02
+"""Standard deviation of a head's weights before training."""
+
+PENALTY = 1e-3
+"""Of the squared weights of a head that is fitted alone, for each row."""
+
+_STEPS = 60
+
+
+@dataclass(frozen=True, eq=False)
+class Classifier:
+    """A fine-tuned encoder with its head and its tokenizer."""
+
+    wordpiece: WordPiece
+    shape: BertShape
+    weights: Weights
+    pooling: Pooling
+
+    @property
+    def n_parameters(self) -> int:
+        """Trained numbers."""
+        return sum(weight.numel() for weight in self.weights.values())
+
+    def logits(self, texts: Sequence[str]) -> Floats:
+        """``(n, K)`` float32."""
+        return answers(self.weights, self.shape, self.wordpiece.ids(texts), self.pooling, exact=False)
+
+
+def fitted_classifier(
+    member: TransformerMember,
+    texts: Sequence[str],
+    labels: Labels,
+    weight: Doubles | None,
+    task: Task,
+    *,
+    seed: int,
+) -> Classifier:
+    """Fit the member on ``texts`` and their labels (standardised values for regression), on one core."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        generator = torch.Generator().manual_seed(seed)
+        wordpiece, shape, weights = _begun(member, texts, generator)
+        pieces = wordpiece.ids(texts)
+        targets = _targets(labels, task)
+        mass = (
+            torch.ones(len(targets)) if weight is None else torch.from_numpy(weight / weight.mean()).float()
+        )
+        if member.epochs:
+            weights = _fine_tuned(member, shape, weights, pieces, targets, mass, generator, seed)
+        else:
+            vectors = answers(weights, shape, pieces, member.pooling, exact=False)
+            weights |= _head_alone(torch.from_numpy(vectors), targets, mass)
+        if member.keep is not None and member.checkpoint is not None:
+            write_bert(member.keep, shape, weights, beside=member.checkpoint)
+        return Classifier(wordpiece, shape, weights, member.pooling)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _begun(
+    member: TransformerMember, texts: Sequence[str], generator: torch.Generator
+) -> tuple[WordPiece, BertShape, Weights]:
+    """Tokenizer and encoder before training."""
+    if member.checkpoint is not None:
+        return tokenizer_for(member.checkpoint), *read_bert(member.checkpoint)
+    wordpiece = fresh_wordpiece(texts, max_pieces=MOST_PIECES)
+    shape = BertShape(
+        width=FRESH_WIDTH,
+        layers=FRESH_LAYERS,
+        heads=4,
+        inner=4 * FRESH_WIDTH,
+        pieces=len(wordpiece.vocab),
+        positions=MOST_PIECES,
+    )
+    return wordpiece, shape, initial_bert(shape, generator)
+
+
+def _fine_tuned(
+    member: TransformerMember,
+    shape: BertShape,
+    weights: Weights,
+    pieces: Pieces,
+    targets: Tensor,
+    mass: Tensor,
+    generator: torch.Generator,
+    seed: int,
+) -> Weights:
+    """Encoder and head after training; pieces that the texts do not have keep their rows."""
+    used = np.union1d(np.unique(pieces), [0])
+    rows = torch.from_numpy(used)
+    narrow = {**weights, "word": weights["word"][rows]}
+    size = (shape.width, targets.shape[1])
+    narrow["logit_weight"] = torch.randn(size, generator=generator) * HEAD_SCALE
+    narrow["logit_bias"] = torch.zeros(targets.shape[1])
+    course = Course(
+        epochs=member.epochs,
+        learning_rate=member.learning_rate,
+        layer_decay=member.layer_decay,
+        dropout=member.dropout,
+        pooling=member.pooling,
+        frozen=member.frozen * shape.layers // 3,
+    )
+
+    def loss(logits: Tensor, chosen: Tensor) -> Tensor:
+        return (_losses(logits, targets[chosen]) * mass[chosen]).mean()
+
+    small = msgspec.structs.replace(shape, pieces=len(used))
+    for _ in fine_tuning(narrow, small, np.searchsorted(used, pieces), loss, course=course, seed=seed):
+        pass
+    tuned = {name: weight.detach() for name, weight in narrow.items()}
+    tuned["word"] = weights["word"].index_copy(0, rows, tuned["word"])
+    return tuned
+
+
+def _head_alone(vectors: Tensor, targets: Tensor, mass: Tensor) -> Weights:
+    """A head for texts' vectors ``(n, H)``: logistic or linear regression with a penalty."""
+    center, scale = vectors.mean(dim=0), vectors.std() + 1e-6
+    given = (vectors - center) / scale
+    matrix = torch.zeros(vectors.shape[1], targets.shape[1], requires_grad=True)
+    bias = torch.zeros(targets.shape[1], requires_grad=True)
+    optimizer = torch.optim.LBFGS([matrix, bias], max_iter=_STEPS, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        optimizer.zero_grad()
+        losses = _losses(given @ matrix + bias, targets)
+        total = (losses * mass).mean() + PENALTY * matrix.square().sum()
+        total.backward()  # type: ignore[no-untyped-call]
+        return total
+
+    optimizer.step(loss)  # type: ignore[no-untyped-call]
+    folded = matrix.detach() / scale
+    return {"logit_weight": folded, "logit_bias": bias.detach() - center @ folded}
+
+
+def _targets(labels: Labels, task: Task) -> Tensor:
+    """``(n, K)`` one-hot labels, or ``(n, 1)`` values."""
+    if not task.is_classification:
+        return torch.from_numpy(labels.astype(np.float32))[:, None]
+    return torch.nn.functional.one_hot(torch.from_numpy(labels.astype(np.int64)), task.n_outputs).float()
+
+
+def _losses(logits: Tensor, targets: Tensor) -> Tensor:
+    """Cross-entropy, or squared error, of each row."""
+    if targets.shape[1] == 1:
+        return (logits - targets).square().sum(dim=1)
+    return -(targets * torch.log_softmax(logits, dim=1)).sum(dim=1)

@@ -1,0 +1,264 @@
+"""Transformers of the default ensemble for texts: a pretrained encoder, fine-tuned in several ways."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+import numpy as np
+
+from potstill.artifact.wordpiece import WordPiece
+from potstill.modalities.pretrained_pieces import wordpiece_of
+from potstill.modalities.text import joined_texts
+from potstill.networks.bert_folder import default_checkpoint, read_shape
+from potstill.teachers.digests import digest, file_digest
+from potstill.teachers.zoo_member import VERSION
+from potstill.types import Dataset, Floats, Labels, Task, Trainable
+
+if TYPE_CHECKING:
+    from potstill.teachers.zoo_fine_tuning import Classifier
+
+__all__ = ["TransformerMember", "default_checkpoint", "transformer_members"]
+
+PIECES_PER_WORD, PIECES_AROUND = 1.3, 2
+"""Word pieces that a word is cut into on average, and those around a text."""
+
+MOST_PIECES = 128
+"""Of a text; what comes after is not read."""
+
+OPERATIONS_PER_S = 1.1e11
+"""Multiplications and additions that one core does each second, in bfloat16, training or answering."""
+
+MOST_EPOCHS, MOST_EPOCHS_MANY = 4, 8
+"""Epochs at most, with up to ten classes and with more."""
+
+ENOUGH_EPOCHS = 2
+"""Epochs that a member should have: where time is shorter, there are fewer members."""
+
+FEWEST_MEMBERS = 2
+
+_BEGINNING_S = 6.0
+
+
+class TransformerMember(msgspec.Struct, frozen=True, kw_only=True):
+    """An encoder of BERT's kind with a head, fitted once, on all texts.
+
+    Parameters
+    ----------
+    name
+        Name in the ensemble.
+    checkpoint
+        Folder of the pretrained encoder; None: a small one of random weights, on pieces of its own.
+    pooling
+        The vector of a text: the mean of its pieces' (``"mean"``), or the first piece's (``"first"``).
+    learning_rate, layer_decay, dropout
+        Of the last layer, what it is multiplied with from layer to layer downwards, and of all layers.
+    epochs
+        Passes over the rows; 0 leaves the encoder as it is and fits the head alone.
+    frozen
+        Of each three layers so many, from the beginning, are left as they are.
+    keep
+        Folder that the fine-tuned encoder is written to; None for nowhere.
+    """
+
+    name: str
+    checkpoint: str | None
+    pooling: Literal["mean", "first"] = "mean"
+    learning_rate: float = 1e-4
+    layer_decay: float = 0.9
+    dropout: float = 0.1
+    epochs: int = MOST_EPOCHS
+    frozen: int = 0
+    keep: str | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        import torch
+
+        recipe = msgspec.structs.replace(self, checkpoint=None, keep=None)
+        encoder = "none" if self.checkpoint is None else _encoder_digest(self.checkpoint)
+        return digest(VERSION, type(self).__name__, msgspec.json.encode(recipe), encoder, torch.__version__)
+
+    def fit(self, dataset: Dataset, *, seed: int) -> FittedTransformerMember:
+        return self.fit_whole(dataset, seed=seed)
+
+    def fit_whole(self, dataset: Dataset, *, seed: int) -> FittedTransformerMember:
+        """Fit on all rows of ``dataset``.
+
+        Raises
+        ------
+        UserError
+            The checkpoint cannot be read.
+        """
+        from potstill.teachers.zoo_fine_tuning import fitted_classifier
+
+        assert dataset.labels is not None
+        labels: Labels = dataset.labels
+        center, spread = 0.0, 1.0
+        if not dataset.task.is_classification:
+            center, spread = float(np.mean(labels)), float(np.std(labels)) or 1.0
+            labels = ((labels - center) / spread).astype(np.float64)
+        texts = joined_texts(dataset.rows, dataset.schema)
+        seed = int(digest(self.name, str(seed))[:7], 16)
+        classifier = fitted_classifier(self, texts, labels, dataset.weight, dataset.task, seed=seed)
+        data = digest(*texts, np.ascontiguousarray(labels).tobytes())
+        fingerprint = digest(self.fingerprint, str(seed), data)
+        return FittedTransformerMember(self.name, fingerprint, classifier, dataset.task, center, spread)
+
+    def seconds(self, n_rows: int, n_pieces: float) -> float:
+        """Seconds of one core that a fit on so many rows takes.
+
+        Parameters
+        ----------
+        n_rows
+            To learn from.
+        n_pieces
+            Of a text, on average.
+        """
+        if self.checkpoint is None:
+            layers, a_layer = FRESH_LAYERS, 12 * FRESH_WIDTH**2
+        else:
+            shape = read_shape(self.checkpoint)
+            layers, a_layer = shape.layers, 4 * shape.width**2 + 2 * shape.width * shape.inner
+        learnt = layers - self.frozen * layers // 3 if self.epochs else 0
+        # A layer's gradients cost twice what its answers do.
+        passes = self.epochs * (layers + 2 * learnt) if self.epochs else layers
+        return n_rows * n_pieces * passes * 2 * a_layer / OPERATIONS_PER_S
+
+
+@dataclass(frozen=True, eq=False)
+class FittedTransformerMember:
+    """A fitted member."""
+
+    name: str
+    fingerprint: str
+    classifier: Classifier
+    task: Task
+    center: float
+    spread: float
+
+    @property
+    def size_bytes(self) -> int:
+        """Four bytes for each of its parameters."""
+        return 4 * self.n_parameters
+
+    @property
+    def n_parameters(self) -> int:
+        """Trained numbers."""
+        return self.classifier.n_parameters
+
+    def predict(self, dataset: Dataset) -> Floats:
+        """Probabilities ``(n, K)`` in the order of the task's classes, or values ``(n, 1)``."""
+        logits = self.classifier.logits(joined_texts(dataset.rows, dataset.schema)).astype(np.float64)
+        if not self.task.is_classification:
+            return (logits * self.spread + self.center).astype(np.float32)
+        shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
+        probs: Floats = (shifted / shifted.sum(axis=1, keepdims=True)).astype(np.float32)
+        return probs
+
+    def predict_out_of_fold(self, dataset: Dataset) -> Floats:
+        """NaN: it was fitted on all rows."""
+        return np.full((len(dataset), self.task.n_outputs), np.nan, dtype=np.float32)
+
+
+FRESH_LAYERS, FRESH_WIDTH = 2, 128
+"""Of a network of random weights: more has nothing to learn from in a few thousand rows."""
+
+
+def transformer_members(
+    task: Task,
+    *,
+    n_rows: int,
+    mean_words: float,
+    time_s: float,
+    threads: int,
+    checkpoint: str | None,
+    keep: str | None = None,
+) -> list[Trainable]:
+    """Two to four members, each with as many epochs as its part of the time allows.
+
+    Where time is short the first layers are left as they are, and where it is shorter still all of them:
+    then only a head is fitted on its vectors.
+
+    Parameters
+    ----------
+    task
+        What is predicted.
+    n_rows
+        Rows with labels.
+    mean_words
+        Of a text.
+    time_s
+        Seconds for all fits of all members.
+    threads
+        Cores there are; each fit uses one, and as many members as cores are at work side by side.
+    checkpoint
+        Folder of a pretrained encoder, or None.
+    keep
+        Folder that the first member writes its fine-tuned encoder to, for students to begin with. Where its
+        answers are taken from a store it is not fitted, and writes nothing.
+
+    Returns
+    -------
+    The best first.
+    """
+    n_pieces = min(PIECES_PER_WORD * mean_words + PIECES_AROUND, MOST_PIECES)
+    most = (MOST_EPOCHS if task.n_outputs <= 10 else MOST_EPOCHS_MANY) * (1 if checkpoint else 3)
+    core_s = max(time_s - _BEGINNING_S, time_s / 2) * threads
+    members = _varied(checkpoint, most)
+    epoch_s = msgspec.structs.replace(members[0], epochs=1).seconds(n_rows, n_pieces)
+    count = len(members)
+    while count > FEWEST_MEMBERS and ENOUGH_EPOCHS * epoch_s * _shares(count, threads) > core_s:
+        count -= 1
+    seconds = core_s / _shares(count, threads)
+    planned = [_within(member, seconds, n_rows, n_pieces) for member in members[:count]]
+    return [msgspec.structs.replace(planned[0], keep=keep), *planned[1:]]
+
+
+def _varied(checkpoint: str | None, epochs: int) -> list[TransformerMember]:
+    """The members with all the time in the world."""
+    rate = 1.0 if checkpoint is not None else 10.0
+    decay = 1.0 if checkpoint is None else 0.9
+
+    def member(name: str, **settings: object) -> TransformerMember:
+        values = {"layer_decay": decay, "epochs": epochs, **settings}
+        values["learning_rate"] = rate * float(values.get("learning_rate", 1e-4))  # type: ignore[arg-type]
+        return TransformerMember(name=f"transformer-{name}", checkpoint=checkpoint, **values)  # type: ignore[arg-type]
+
+    return [
+        member("mean"),
+        member("first", pooling="first", learning_rate=1.5e-4),
+        member("slow", learning_rate=6e-5, dropout=0.15),
+        member("upper", frozen=1, learning_rate=2e-4, dropout=0.05),
+    ]
+
+
+def _within(member: TransformerMember, seconds: float, n_rows: int, n_pieces: float) -> TransformerMember:
+    """The same member with as many epochs as ``seconds`` suffice for, of fewer layers if need be."""
+    frozen = [member.frozen, *range(member.frozen + 1, 3)] if member.checkpoint is not None else [0]
+    for part in frozen:
+        one = msgspec.structs.replace(member, frozen=part, epochs=1)
+        epochs = int(seconds / one.seconds(n_rows, n_pieces))
+        if epochs >= 1:
+            return msgspec.structs.replace(one, epochs=min(member.epochs, epochs))
+    return msgspec.structs.replace(member, epochs=0 if member.checkpoint is not None else 1)
+
+
+def _shares(count: int, threads: int) -> float:
+    """Into how many equal parts the time of ``threads`` cores falls where ``count`` members share it."""
+    return float(math.ceil(count / threads) * threads)
+
+
+@lru_cache(maxsize=8)
+def _encoder_digest(folder: str) -> str:
+    return digest(*(file_digest(Path(folder) / name) for name in ("config.json", "model.safetensors")))
+
+
+def tokenizer_for(checkpoint: str) -> WordPiece:
+    """The tokenizer of ``checkpoint``, cut to the positions that the encoder has."""
+    positions = read_shape(checkpoint).positions
+    return wordpiece_of(checkpoint, max_pieces=min(MOST_PIECES, positions))

@@ -1,0 +1,152 @@
+"""Transformers of the default ensemble for texts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import narwhals as nw
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+
+from potstill.modalities.pretrained_pieces import fresh_wordpiece, wordpiece_of
+from potstill.networks.bert import BertShape, initial_bert
+from potstill.networks.bert_folder import read_bert, write_bert
+from potstill.teachers.zoo_transformers import TransformerMember, default_checkpoint, transformer_members
+from potstill.types import BaggedTrainable, Column, Dataset, OutOfFoldTeacher, Schema, Task
+
+GOOD, BAD = ("good", "fine", "lovely"), ("bad", "poor", "dull")
+FILLING = ("the", "film", "was", "a", "and", "plot", "actor", "music")
+
+
+def reviews(n_rows: int, kind: Any = "binary", seed: int = 0) -> Dataset:
+    """Texts whose one telling word, and its place, are drawn by chance."""
+    rng = np.random.default_rng(seed)
+    liked = rng.integers(0, 2, n_rows)
+    texts = []
+    for each in liked:
+        words = list(rng.choice(FILLING, rng.integers(2, 9)))
+        words.insert(int(rng.integers(0, len(words))), str(rng.choice(GOOD if each else BAD)))
+        texts.append(" ".join(words))
+    labels = liked.astype(np.int64) if kind == "binary" else 100 + 5 * liked + rng.normal(size=n_rows)
+    return Dataset(
+        rows=nw.from_native(pa.table({"text": texts}), eager_only=True),
+        task=Task(kind, "liked", ("no", "yes") if kind == "binary" else ()),
+        schema=Schema((Column("text", "text"),)),
+        labels=labels,
+    )
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
+    place = tmp_path_factory.mktemp("encoder")
+    words = fresh_wordpiece([" ".join((*GOOD, *BAD, *FILLING))] * 2).vocab
+    (place / "vocab.txt").write_text("\n".join(words) + "\n")
+    shape = BertShape(width=32, layers=3, heads=2, inner=64, pieces=len(words), positions=64)
+    write_bert(place / "whole", shape, initial_bert(shape, torch.Generator().manual_seed(0)), beside=place)
+    return str(place / "whole")
+
+
+def quick(checkpoint: str | None, **settings: Any) -> TransformerMember:
+    values = {"name": "quick", "learning_rate": 3e-3, "layer_decay": 1.0, "epochs": 6, **settings}
+    return TransformerMember(checkpoint=checkpoint, **values)
+
+
+@pytest.mark.parametrize("settings", [{}, {"pooling": "first"}, {"frozen": 1}, {"epochs": 0}])
+def test_a_member_learns(checkpoint: str, settings: dict[str, Any]) -> None:
+    member, unseen = quick(checkpoint, **settings), reviews(100, seed=1)
+    assert isinstance(member, BaggedTrainable)
+    fitted = member.fit_whole(reviews(400), seed=0)
+    assert isinstance(fitted, OutOfFoldTeacher)
+    probs = fitted.predict(unseen)
+    assert probs.shape == (100, 2)
+    assert probs.dtype == np.float32
+    np.testing.assert_allclose(probs.sum(axis=1), 1, atol=1e-5)
+    assert (probs.argmax(axis=1) == unseen.labels).mean() > (0.7 if member.epochs == 0 else 0.95)
+    assert np.isnan(fitted.predict_out_of_fold(unseen)).all()
+    assert fitted.size_bytes == 4 * fitted.n_parameters
+
+
+def test_values_are_learnt_in_their_own_unit(checkpoint: str) -> None:
+    for epochs in (6, 0):
+        fitted = quick(checkpoint, epochs=epochs).fit(reviews(400, "regression"), seed=0)
+        unseen = reviews(100, "regression", seed=1)
+        values = fitted.predict(unseen)
+        assert values.shape == (100, 1)
+        assert unseen.labels is not None
+        error = np.square(values[:, 0] - unseen.labels).mean()
+        assert error < (0.9 if epochs == 0 else 0.5) * unseen.labels.var()
+
+
+def test_without_a_checkpoint_a_small_one_learns() -> None:
+    fitted = quick(None, learning_rate=1e-3).fit_whole(reviews(400), seed=0)
+    unseen = reviews(100, seed=1)
+    assert (fitted.predict(unseen).argmax(axis=1) == unseen.labels).mean() > 0.9
+
+
+def test_a_seed_decides_and_weights_count(checkpoint: str) -> None:
+    member, rows = quick(checkpoint, epochs=2), reviews(200)
+    first, again = member.fit(rows, seed=1), member.fit(rows, seed=1)
+    other = member.fit(rows, seed=2)
+    np.testing.assert_array_equal(first.predict(rows), again.predict(rows))
+    assert first.fingerprint == again.fingerprint != other.fingerprint
+    assert not np.array_equal(first.predict(rows), other.predict(rows))
+    assert rows.labels is not None
+    weighted = Dataset(rows.rows, rows.task, rows.schema, rows.labels, np.where(rows.labels, 1e-3, 1.0))
+    assert member.fit(weighted, seed=1).predict(rows).argmax(axis=1).mean() < 0.1
+
+
+def test_the_first_keeps_its_encoder_for_students(checkpoint: str, tmp_path: Path) -> None:
+    keep = tmp_path / "kept"
+    member = quick(checkpoint, epochs=1)
+    keeping = msgspec.structs.replace(member, keep=str(keep))
+    assert keeping.fingerprint == member.fingerprint
+    fitted = keeping.fit(reviews(64), seed=0)
+    shape, weights = read_bert(keep)
+    assert wordpiece_of(keep).vocab == wordpiece_of(checkpoint).vocab
+    assert shape == read_bert(checkpoint)[0]
+    torch.testing.assert_close(weights["attend1"], fitted.classifier.weights["attend1"])
+    before = read_bert(checkpoint)[1]
+    assert not torch.equal(weights["attend1"], before["attend1"])
+    # The rows of pieces that no text has are still those of the pretrained encoder.
+    unused = wordpiece_of(keep).vocab.index("##x") if "##x" in wordpiece_of(keep).vocab else 1
+    torch.testing.assert_close(weights["word"][unused], before["word"][unused])
+
+
+def test_the_time_decides_how_many_and_how_long(checkpoint: str) -> None:
+    def planned(time_s: float, n_rows: int = 1_000_000, classes: int = 2) -> list[TransformerMember]:
+        task = Task("multiclass", "y", tuple(range(classes)))
+        members = transformer_members(
+            task,
+            n_rows=n_rows,
+            mean_words=20,
+            time_s=time_s,
+            threads=2,
+            checkpoint=checkpoint,
+            keep="kept",
+        )
+        assert all(isinstance(member, TransformerMember) for member in members)
+        return members  # type: ignore[return-value]
+
+    ample, scarce, least = planned(1e5), planned(40), planned(4)
+    assert [member.epochs for member in ample] == [4, 4, 4, 4]
+    assert [member.epochs for member in planned(1e5, classes=77)] == [8, 8, 8, 8]
+    assert len({member.fingerprint for member in ample}) == 4
+    assert [member.keep for member in ample] == ["kept", None, None, None]
+    assert len(scarce) == len(least) == 2
+    assert [(member.epochs, member.frozen) for member in least] == [(0, 0), (0, 0)]
+    assert scarce[0].epochs >= 1
+    for member in (*ample, *scarce):
+        assert member.seconds(1_000_000, 28) <= 1e5
+    assert scarce[0].seconds(1_000_000, 28) <= 40
+    assert planned(40) == scarce
+
+
+def test_the_default_checkpoint_can_be_read() -> None:
+    checkpoint = default_checkpoint()
+    if checkpoint is None:
+        pytest.skip("no package with a pretrained encoder is installed")
+    assert wordpiece_of(checkpoint).ids(["hello world"]).tolist() == [[101, 7592, 2088, 102]]
