@@ -95,7 +95,7 @@ def test_a_name_may_be_given(wine: Dataset) -> None:
 
 
 def test_what_nobody_knows_is_refused(wine: Dataset, tmp_path: Path) -> None:
-    names = "ready, http, table, autogluon, lightgbm, xgboost, catboost, torch, onnx, sklearn, callable"
+    names = "ready, http, table, autogluon, lightgbm, xgboost, catboost, huggingface, torch, onnx, sklearn, callable"
     error = refusal(lambda: adopt(7, task=wine.task))
     assert error.message == f"No adapter knows an object of type int: wanted something for one of {names}."
     assert error.hint == "A function that takes the rows and returns probabilities always works."

@@ -26,7 +26,7 @@ from potstill.types import TABLE_KINDS, Column, Dataset, Schema, Task
 
 TASK = Task("binary", "y", classes=(0, 1))
 FOR_TABLES = sorted(name for name, augmenter in AUGMENTERS.items() if augmenter.reads >= TABLE_KINDS)
-MAKING = sorted(set(FOR_TABLES) - {"none"})
+MAKING = sorted(set(FOR_TABLES) - {"none", "words"})
 MAKERS = {
     "pandas": pd.DataFrame,
     "polars": pl.DataFrame,

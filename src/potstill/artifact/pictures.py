@@ -74,8 +74,8 @@ def with_channels(picture: Picture, channels: int) -> Picture:
         return picture
     if channels == 3:
         return np.repeat(picture, 3, axis=2)
-    grey = np.rint(picture.astype(np.float32) @ _LUMA)
-    return np.minimum(grey, 255).astype(np.uint8)[:, :, None]
+    grey: Picture = np.minimum(np.rint(picture.astype(np.float32) @ _LUMA), 255).astype(np.uint8)[:, :, None]
+    return grey
 
 
 def pictures_of(values: Sequence[Any] | NDArray[Any], channels: int | None = None) -> NDArray[Any]:

@@ -13,11 +13,14 @@ import numpy as np
 from potstill.data.columns import arrow_column, to_texts
 from potstill.distillation.recipe import Recipe
 from potstill.modalities import ImageEncoder, TabularEncoder, TextEncoder
-from potstill.modalities.pretrained_pieces import wordpiece_of
 from potstill.students import STUDENTS
 from potstill.teachers.zoo import default_members
 from potstill.teachers.zoo_images import default_image_members
 from potstill.types import TABLE_KINDS, Budget, ColumnKind, Dataset, Encoder, Schema, Student, Trainable
+
+PLANNED, ASKED_PER_CORE, LEAST_FITTING = 0.8, 2, 0.15
+"""Of the time for members on texts: the part that is planned, how many of them every core asks about all
+rows, and the part that fits have in any case."""
 
 MEASURED_TEXTS = 2_000
 """Texts that tell how long they are."""
@@ -151,20 +154,25 @@ def _image_members(train: Dataset, recipe: Recipe, time: Time) -> list[Trainable
 
 
 def _text_encoder(schema: Schema, rows: nw.DataFrame[Any], recipe: Recipe) -> Encoder:
+    from potstill.teachers.zoo_transformers import tokenizer_for
+
     checkpoint = checkpoint_of(recipe)
-    return TextEncoder.fit(schema, rows, tokenizer=wordpiece_of(checkpoint) if checkpoint else None)
+    return TextEncoder.fit(schema, rows, tokenizer=tokenizer_for(checkpoint) if checkpoint else None)
 
 
 def _text_members(train: Dataset, recipe: Recipe, time: Time) -> list[Trainable]:
     from potstill.teachers.zoo_texts import default_text_members
+    from potstill.teachers.zoo_transformers import answer_seconds
 
+    checkpoint, mean_words = checkpoint_of(recipe), _mean_words(train)
+    answers_s = ASKED_PER_CORE * answer_seconds(time.answers, mean_words, checkpoint)
     return default_text_members(
         train.task,
         n_rows=len(train),
-        mean_words=_mean_words(train),
-        time_s=time.seconds,
+        mean_words=mean_words,
+        time_s=max(PLANNED * time.seconds - answers_s, LEAST_FITTING * time.seconds),
         threads=time.threads,
-        checkpoint=checkpoint_of(recipe),
+        checkpoint=checkpoint,
     )
 
 

@@ -30,8 +30,7 @@ def graph_inputs(rows: nw.DataFrame[Any], schema: Schema) -> Feeds:
     """
     inputs: Feeds = {}
     for column in schema.columns:
-        read = _READERS.get(column.kind, raw_column)
-        inputs[column.name] = read(rows, column)
+        inputs[column.name] = _READERS[column.kind](rows, column)
     return inputs
 
 
@@ -49,6 +48,9 @@ def _pictures(rows: nw.DataFrame[Any], column: Column) -> NDArray[Any]:
 
 
 _READERS: dict[ColumnKind, Callable[[nw.DataFrame[Any], Column], NDArray[Any]]] = {
+    "numeric": raw_column,
+    "boolean": raw_column,
+    "date": raw_column,
     "categorical": _texts,
     "text": _free_texts,
     "image": _pictures,

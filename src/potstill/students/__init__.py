@@ -23,9 +23,9 @@ STUDENTS: dict[str, type[Student]] = {
     "tabm": TabM,
     "residual": ResidualCNN,
     "depthwise": DepthwiseCNN,
-    "transformer": Transformer,
     "static": Static,
     "ngram": NGram,
+    "transformer": Transformer,
 }
 """Families by name."""
 

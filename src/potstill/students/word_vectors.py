@@ -96,4 +96,5 @@ def _answers(checkpoint: str, words: tuple[str, ...]) -> Floats:
             there = (asked != 0).long()
             states = encoder(input_ids=asked, attention_mask=there).last_hidden_state
             vectors[rows] = (states * there[:, :, None]).sum(dim=1) / there.sum(dim=1, keepdim=True)
-    return vectors.numpy()
+    answers: Floats = vectors.numpy()
+    return answers

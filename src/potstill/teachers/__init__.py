@@ -17,6 +17,7 @@ from potstill.teachers.callable import CallableAdapter
 from potstill.teachers.catboost import CatBoostAdapter
 from potstill.teachers.files import OPENERS
 from potstill.teachers.http import HttpAdapter, HttpTeacher
+from potstill.teachers.huggingface import HuggingFaceAdapter
 from potstill.teachers.lightgbm import LightGBMAdapter
 from potstill.teachers.onnx import OnnxAdapter
 from potstill.teachers.ready import Ready, renamed
@@ -36,6 +37,7 @@ TEACHERS: Mapping[str, type[Adapter]] = {
     "lightgbm": LightGBMAdapter,
     "xgboost": XGBoostAdapter,
     "catboost": CatBoostAdapter,
+    "huggingface": HuggingFaceAdapter,
     "torch": TorchAdapter,
     "onnx": OnnxAdapter,
     "sklearn": SklearnAdapter,

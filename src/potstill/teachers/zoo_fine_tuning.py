@@ -16,19 +16,16 @@ from potstill.modalities.pretrained_pieces import fresh_wordpiece
 from potstill.networks.bert import BertShape, Pooling, Weights, initial_bert
 from potstill.networks.bert_folder import read_bert, write_bert
 from potstill.networks.fine_tuning import Course, Pieces, answers, fine_tuning
+from potstill.teachers.text_heads import fitted_layer, losses_of, mass_of, targets_of
 from potstill.teachers.zoo_transformers import FRESH_LAYERS, FRESH_WIDTH, MOST_PIECES, tokenizer_for
 from potstill.types import Doubles, Floats, Labels, Task
 
 if TYPE_CHECKING:
-    from potstill.teachers.zoo_transformers import TransformerMember
+    from potstill.teachers.text_heads import fitted_layer, losses_of, mass_of, targets_of
+from potstill.teachers.zoo_transformers import TransformerMember
 
 HEAD_SCALE = 0.02
 """Standard deviation of a head's weights before training."""
-
-PENALTY = 1e-3
-"""Of the squared weights of a head that is fitted alone, for each row."""
-
-_STEPS = 60
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,15 +63,14 @@ def fitted_classifier(
         generator = torch.Generator().manual_seed(seed)
         wordpiece, shape, weights = _begun(member, texts, generator)
         pieces = wordpiece.ids(texts)
-        targets = _targets(labels, task)
-        mass = (
-            torch.ones(len(targets)) if weight is None else torch.from_numpy(weight / weight.mean()).float()
-        )
+        targets = targets_of(labels, task)
+        mass = mass_of(weight, len(targets))
         if member.epochs:
             weights = _fine_tuned(member, shape, weights, pieces, targets, mass, generator, seed)
         else:
             vectors = answers(weights, shape, pieces, member.pooling, exact=False)
-            weights |= _head_alone(torch.from_numpy(vectors), targets, mass)
+            matrix, bias = fitted_layer(torch.from_numpy(vectors), targets, mass)
+            weights |= {"logit_weight": matrix, "logit_bias": bias}
         if member.keep is not None and member.checkpoint is not None:
             write_bert(member.keep, shape, weights, beside=member.checkpoint)
         return Classifier(wordpiece, shape, weights, member.pooling)
@@ -127,7 +123,7 @@ def _fine_tuned(
     )
 
     def loss(logits: Tensor, chosen: Tensor) -> Tensor:
-        return (_losses(logits, targets[chosen]) * mass[chosen]).mean()
+        return (losses_of(logits, targets[chosen]) * mass[chosen]).mean()
 
     small = msgspec.structs.replace(shape, pieces=len(used))
     for _ in fine_tuning(narrow, small, np.searchsorted(used, pieces), loss, course=course, seed=seed):
@@ -135,37 +131,3 @@ def _fine_tuned(
     tuned = {name: weight.detach() for name, weight in narrow.items()}
     tuned["word"] = weights["word"].index_copy(0, rows, tuned["word"])
     return tuned
-
-
-def _head_alone(vectors: Tensor, targets: Tensor, mass: Tensor) -> Weights:
-    """A head for texts' vectors ``(n, H)``: logistic or linear regression with a penalty."""
-    center, scale = vectors.mean(dim=0), vectors.std() + 1e-6
-    given = (vectors - center) / scale
-    matrix = torch.zeros(vectors.shape[1], targets.shape[1], requires_grad=True)
-    bias = torch.zeros(targets.shape[1], requires_grad=True)
-    optimizer = torch.optim.LBFGS([matrix, bias], max_iter=_STEPS, line_search_fn="strong_wolfe")
-
-    def loss() -> Tensor:
-        optimizer.zero_grad()
-        losses = _losses(given @ matrix + bias, targets)
-        total = (losses * mass).mean() + PENALTY * matrix.square().sum()
-        total.backward()  # type: ignore[no-untyped-call]
-        return total
-
-    optimizer.step(loss)  # type: ignore[no-untyped-call]
-    folded = matrix.detach() / scale
-    return {"logit_weight": folded, "logit_bias": bias.detach() - center @ folded}
-
-
-def _targets(labels: Labels, task: Task) -> Tensor:
-    """``(n, K)`` one-hot labels, or ``(n, 1)`` values."""
-    if not task.is_classification:
-        return torch.from_numpy(labels.astype(np.float32))[:, None]
-    return torch.nn.functional.one_hot(torch.from_numpy(labels.astype(np.int64)), task.n_outputs).float()
-
-
-def _losses(logits: Tensor, targets: Tensor) -> Tensor:
-    """Cross-entropy, or squared error, of each row."""
-    if targets.shape[1] == 1:
-        return (logits - targets).square().sum(dim=1)
-    return -(targets * torch.log_softmax(logits, dim=1)).sum(dim=1)

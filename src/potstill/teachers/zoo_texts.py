@@ -189,7 +189,7 @@ class Reader:
 ZOO_OF_TEXTS = (
     NGramMember(name="letters-margin", kind="margin", letters=True, longest=5, strength=0.5),
     NGramMember(name="words-logistic", kind="logistic", longest=3, strength=10.0),
-    NGramMember(name="words-bayes", kind="bayes", strength=0.3),
+    NGramMember(name="words-bayes", kind="bayes", strength=1.0),
     NGramMember(name="words-network", kind="network", longest=1),
 )
 """The members without transformers, the most useful first."""

@@ -219,6 +219,12 @@ def transformer_members(
     return [msgspec.structs.replace(planned[0], keep=keep), *planned[1:]]
 
 
+def answer_seconds(n_rows: int, mean_words: float, checkpoint: str | None) -> float:
+    """Seconds of one core in which one member answers so many rows of so many words on average."""
+    n_pieces = min(PIECES_PER_WORD * mean_words + PIECES_AROUND, MOST_PIECES)
+    return TransformerMember(name="", checkpoint=checkpoint, epochs=0).seconds(n_rows, n_pieces)
+
+
 def _varied(checkpoint: str | None, epochs: int) -> list[TransformerMember]:
     """The members with all the time in the world."""
     rate = 1.0 if checkpoint is not None else 10.0

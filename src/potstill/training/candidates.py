@@ -94,7 +94,8 @@ class Candidate:
         changed = [
             f"{name} {value}"
             for name in self.student.__struct_fields__
-            if name != "size" and (value := getattr(self.student, name)) != getattr(default, name)
+            if name not in ("size", "checkpoint")
+            and (value := getattr(self.student, name)) != getattr(default, name)
         ]
         return ", ".join(word.replace("_", " ") for word in changed)
 

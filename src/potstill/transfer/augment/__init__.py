@@ -7,6 +7,7 @@ from potstill.transfer.augment.mixup import Mixup
 from potstill.transfer.augment.neighbours import Neighbours
 from potstill.transfer.augment.none import NoRows
 from potstill.transfer.augment.views import Views
+from potstill.transfer.augment.words import WordSwaps
 from potstill.types import Augmenter
 
 AUGMENTERS: dict[str, type[Augmenter]] = {
@@ -15,6 +16,7 @@ AUGMENTERS: dict[str, type[Augmenter]] = {
     "neighbours": Neighbours,
     "none": NoRows,
     "views": Views,
+    "words": WordSwaps,
 }
 
-__all__ = ["AUGMENTERS", "Conditional", "Mixup", "Neighbours", "NoRows", "Views"]
+__all__ = ["AUGMENTERS", "Conditional", "Mixup", "Neighbours", "NoRows", "Views", "WordSwaps"]
