@@ -14,10 +14,11 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_wine
 
+from potstill.artifact.pictures import pictures_of, pnm_bytes
 from potstill.testing.augmenter import check_augmenter
-from potstill.transfer.augment import AUGMENTERS, Conditional, Mixup, Neighbours
+from potstill.transfer.augment import AUGMENTERS, Conditional, Mixup, Neighbours, Views
 from potstill.transfer.augment.blocks import find_blocks
 from potstill.transfer.augment.coding import code_column
 from potstill.transfer.augment.near import nearest
@@ -250,3 +251,51 @@ def test_covertype_keeps_its_one_hot_groups_and_correlations() -> None:
         assert (made[columns].sum(axis=1) == 1).mean() > 0.99
     numbers = list(real)[:10]
     assert np.abs(made[numbers].corr() - real[numbers].corr()).to_numpy().max() < 0.05
+
+
+def pictures(backend: str, n: int = 40) -> Dataset:
+    images, digits = load_digits(return_X_y=True)
+    files = [pnm_bytes((image * 15).astype(np.uint8).reshape(8, 8, 1)) for image in images[:n]]
+    frame = {
+        "pandas": lambda: pd.DataFrame({"photo": files, "id": range(n)}),
+        "polars": lambda: pl.DataFrame({"photo": files, "id": range(n)}),
+        "pyarrow": lambda: pa.table({"photo": files, "id": range(n)}),
+    }[backend]()
+    schema = Schema((Column("photo", "image", shape=(8, 8, 1)),))
+    return Dataset(nw.from_native(frame, eager_only=True), TASK, schema, labels=digits[:n])
+
+
+@pytest.mark.parametrize("name", [name for name, part in AUGMENTERS.items() if "image" in part.reads])
+@pytest.mark.parametrize("backend", MAKERS)
+def test_contract_on_pictures(backend: str, name: str) -> None:
+    check_augmenter(AUGMENTERS[name](), pictures(backend))
+
+
+def test_views_are_their_parents_moved_about_or_mixed_with_others() -> None:
+    dataset = pictures("polars")
+
+    def moved_only(**shares: float) -> float:
+        made, parents = Views(flips=False, **shares).augment(dataset, 100, seed=0)
+        assert made["id"].to_list() == parents.tolist()
+        real, new = (pictures_of(frame["photo"].to_list()) for frame in (dataset.rows, made))
+        places = [(down, right) for down in range(3) for right in range(3)]
+        inside = [real[parents][:, down : down + 6, right : right + 6] for down, right in places]
+        same = [np.abs(new[:, 1:7, 1:7].astype(int) - each).max(axis=(1, 2, 3)) <= 1 for each in inside]
+        return float(np.any(same, axis=0).mean())
+
+    assert moved_only(blended=0.0, pasted=0.0) == 1.0
+    assert moved_only(blended=1.0, pasted=0.0) == 0.0
+    assert 0.0 < moved_only(blended=0.0, pasted=1.0) < 0.3
+
+
+def test_views_of_digits_are_not_mirrored() -> None:
+    images, digits = load_digits(return_X_y=True)
+    files = [pnm_bytes((image * 15).astype(np.uint8).reshape(8, 8, 1)) for image in images]
+    schema = Schema((Column("photo", "image", shape=(8, 8, 1)),))
+    frame = nw.from_native(pa.table({"photo": files}), eager_only=True)
+    told = Dataset(frame, TASK, schema, labels=digits)
+    chosen, never, always = (
+        Views(flips=flips).augment(told, 50, seed=0)[0]["photo"].to_list() for flips in (None, False, True)
+    )
+    assert chosen == never
+    assert chosen != always

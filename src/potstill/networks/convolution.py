@@ -1,24 +1,33 @@
-"""Convolutional networks as they are trained: blocks of layers, with batch normalisation.
+"""Convolutional networks for pictures, as they learn and, folded, as they answer.
 
-It is folded into the convolutions afterwards.
+A network is a list of convolutions, each batch-normalised while it learns, then the mean over all places and
+one dense layer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+import math
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, TypeAlias
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from potstill.types import Floats
 
-MIDDLE, SPREAD = 127.5, 64.0
-"""Pixels are made numbers of about unit size by these."""
+Weights: TypeAlias = dict[str, Tensor]
+"""Of layer i ``kernel{i}`` ``(out, in / groups, k, k)``, and while it learns ``gain{i}``, ``bias{i}``,
+``mean{i}`` and ``variance{i}`` ``(out,)`` of its normalisation; `folded`, ``bias{i}`` alone. Of the dense
+layer ``logit_weight`` ``(C, K)`` and ``logit_bias`` ``(K,)``."""
 
-SHIFT = 0.125
-"""Part of a picture's height and width by which it is moved in training at most."""
+FIXED = ("mean", "variance")
+"""Kinds of weight that are counted, not learnt."""
+
+MOMENTUM = 0.1
+EPSILON = 1e-5
+LARGEST_AT_FIRST, LARGEST_INSIDE, SMALLEST_INSIDE = 32, 16, 4
+"""Longer side of pictures: at most after the first convolution, after the stem; what is not halved again."""
 
 
 class Layer(NamedTuple):
@@ -26,152 +35,197 @@ class Layer(NamedTuple):
 
     Parameters
     ----------
-    name
-        Of its weights.
-    inputs, outputs, kernel, stride, groups
-        As in `torch.nn.Conv2d`; padding is ``kernel // 2``.
+    inputs, outputs
+        Channels.
+    kernel, stride
+        Pixels; the borders are filled up with 0.
+    groups
+        As many as channels in a depthwise convolution, else 1.
+    relu
+        Whether negative results become 0.
+    adds
+        The result of how many layers before is added, that before this layer being 1; 0 for none.
     """
 
-    name: str
     inputs: int
     outputs: int
     kernel: int = 3
     stride: int = 1
     groups: int = 1
+    relu: bool = True
+    adds: int = 0
 
 
-class Block(NamedTuple):
-    """Convolutions one after the other, with ReLU between them; beside them the way past.
-
-    Parameters
-    ----------
-    layers
-        The convolutions.
-    past
-        The convolution of the way past, where shapes differ.
-    adds
-        Whether there is a way past at all.
-    """
-
-    layers: tuple[Layer, ...]
-    past: Layer | None = None
-    adds: bool = True
-
-
-def residual_blocks(widths: Sequence[int], *, channels: int, stem_stride: int, depth: int = 1) -> list[Block]:
-    """A stem, then for each width ``depth`` blocks of two 3 x 3 convolutions, at half the resolution each."""
-    blocks = [Block((Layer("stem", channels, widths[0], stride=stem_stride),), adds=False)]
-    inputs = widths[0]
-    for stage, width in enumerate(widths):
-        for number in range(depth):
-            stride, name = (2 if stage and not number else 1), f"b{stage}_{number}"
-            layers = (Layer(f"{name}a", inputs, width, stride=stride), Layer(f"{name}b", width, width))
-            changed = stride > 1 or inputs != width
-            past = Layer(f"{name}p", inputs, width, kernel=1, stride=stride) if changed else None
-            blocks.append(Block(layers, past))
-            inputs = width
-    return blocks
-
-
-def depthwise_blocks(
-    widths: Sequence[int], *, channels: int, stem_stride: int, depth: int = 2
-) -> list[Block]:
-    """A stem, then for each width ``depth`` convolutions of single channels, each with one across them."""
-    blocks = [Block((Layer("stem", channels, widths[0], stride=stem_stride),), adds=False)]
-    inputs = widths[0]
-    for stage, width in enumerate(widths):
-        for number in range(depth):
-            stride, name = (2 if stage and not number else 1), f"d{stage}_{number}"
-            layers = (
-                Layer(f"{name}a", inputs, inputs, stride=stride, groups=inputs),
-                Layer(f"{name}b", inputs, width, kernel=1),
-            )
-            blocks.append(Block(layers, adds=stride == 1 and inputs == width))
-            inputs = width
-    return blocks
-
-
-class ConvolutionalNetwork(nn.Module):
-    """The network in training: every convolution is followed by batch normalisation.
+def residual_layers(
+    shape: Sequence[int], *, stem: int, widths: Sequence[int], blocks: Sequence[int]
+) -> list[Layer]:
+    """Stages of pairs of 3 x 3 convolutions whose result is added to what they began with.
 
     Parameters
     ----------
-    blocks
-        From pixels to features.
-    n_outputs
-        Numbers it answers.
+    shape
+        Height, width and channels of the pictures.
+    stem
+        Channels at full resolution.
+    widths, blocks
+        Channels and pairs of each stage; each but the first begins with a convolution that halves.
+    """
+    layers = _stem(shape, stem, widths[0])
+    before = widths[0]
+    strides = _strides_between(shape, len(widths))
+    for stage, (after, n_blocks) in enumerate(zip(widths, blocks, strict=True)):
+        if stage:
+            layers.append(Layer(before, after, stride=strides[stage - 1]))
+        for _ in range(n_blocks):
+            layers += [Layer(after, after), Layer(after, after, adds=2)]
+        before = after
+    return layers
+
+
+def depthwise_layers(
+    shape: Sequence[int], *, stem: int, widths: Sequence[int], blocks: Sequence[int], expansion: int
+) -> list[Layer]:
+    """Stages of blocks that widen pixel by pixel, look around channel by channel, and narrow again.
+
+    Parameters
+    ----------
+    shape
+        Height, width and channels of the pictures.
+    stem
+        Channels at full resolution.
+    widths, blocks
+        Channels and blocks of each stage; each but the first begins with one more block, which halves.
+    expansion
+        How many times wider a block is inside.
+    """
+    layers = _stem(shape, stem, widths[0])
+    before = widths[0]
+    strides = _strides_between(shape, len(widths))
+    for stage, (after, n_blocks) in enumerate(zip(widths, blocks, strict=True)):
+        ways = [(before, after, strides[stage - 1], 0)] if stage else []
+        for inputs, outputs, stride, adds in [*ways, *[(after, after, 1, 3)] * n_blocks]:
+            inside = expansion * inputs
+            layers += [
+                Layer(inputs, inside, kernel=1),
+                Layer(inside, inside, kernel=3, stride=stride, groups=inside),
+                Layer(inside, outputs, kernel=1, relu=False, adds=adds),
+            ]
+        before = after
+    return layers
+
+
+class Work(NamedTuple):
+    """What a network does with one picture.
+
+    Parameters
+    ----------
+    products
+        Multiplications and additions, in pairs.
+    values
+        Numbers that its layers put out.
+    weights
+        Numbers it learns.
     """
 
-    def __init__(self, blocks: Sequence[Block], n_outputs: int) -> None:
-        super().__init__()
-        self.blocks = tuple(blocks)
-        self.convolutions = nn.ModuleDict()
-        for layer in layers_of(blocks):
-            convolution = nn.Conv2d(
-                *layer[1:4], layer.stride, padding=layer.kernel // 2, groups=layer.groups, bias=False
+    products: float
+    values: float
+    weights: int
+
+
+def work_of(layers: Sequence[Layer], shape: Sequence[int], n_outputs: int) -> Work:
+    """The work for one picture of ``shape`` ``(height, width, channels)``."""
+    height, width = shape[:2]
+    products, values, weights = 0.0, 0.0, (layers[-1].outputs + 1) * n_outputs
+    for layer in layers:
+        height, width = math.ceil(height / layer.stride), math.ceil(width / layer.stride)
+        kernel = layer.kernel**2 * layer.inputs * layer.outputs // layer.groups
+        products += kernel * height * width
+        values += layer.outputs * height * width
+        weights += kernel + layer.outputs
+    return Work(products, values, weights)
+
+
+def initial_weights(layers: Sequence[Layer], start: Floats, generator: torch.Generator) -> Weights:
+    """Random weights; a branch that is added begins as 0, the last bias as ``start`` ``(K,)``."""
+    weights: Weights = {}
+    for i, layer in enumerate(layers):
+        size = (layer.outputs, layer.inputs // layer.groups, layer.kernel, layer.kernel)
+        scale = math.sqrt(2 / math.prod(size[1:]))
+        weights[f"kernel{i}"] = torch.randn(size, generator=generator) * scale
+        weights[f"gain{i}"] = torch.zeros(layer.outputs) if layer.adds else torch.ones(layer.outputs)
+        weights[f"bias{i}"], weights[f"mean{i}"] = torch.zeros(layer.outputs), torch.zeros(layer.outputs)
+        weights[f"variance{i}"] = torch.ones(layer.outputs)
+    last = torch.randn(layers[-1].outputs, len(start), generator=generator)
+    weights["logit_weight"] = last * (0.3 / math.sqrt(layers[-1].outputs))
+    weights["logit_bias"] = torch.from_numpy(start.copy())
+    return weights
+
+
+def forward(
+    layers: Sequence[Layer], weights: Mapping[str, Tensor], planes: Tensor, *, learning: bool = False
+) -> Tensor:
+    """Logits ``(n, K)`` of normalised ``(n, C, H, W)`` pictures.
+
+    ``learning`` normalises by the batch and notes its mean and variance.
+    """
+    results = [planes]
+    for i, layer in enumerate(layers):
+        normalised = f"gain{i}" in weights
+        bias = None if normalised else weights[f"bias{i}"]
+        values = functional.conv2d(
+            results[-1], weights[f"kernel{i}"], bias, layer.stride, layer.kernel // 2, groups=layer.groups
+        )
+        if normalised:
+            mean, variance, gain, bias = (
+                weights[f"{part}{i}"] for part in ("mean", "variance", "gain", "bias")
             )
-            nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
-            self.convolutions[layer.name] = nn.Sequential(convolution, nn.BatchNorm2d(layer.outputs))
-        self.head = nn.Linear(blocks[-1].layers[-1].outputs, n_outputs)
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        """``(n, channels, height, width)`` uint8 or float pixels from 0 to 255 to ``(n, K)`` logits."""
-        values = (pixels.float() - MIDDLE) / SPREAD
-        values = values.contiguous(memory_format=torch.channels_last)
-        for block in self.blocks:
-            values = forward_block(block, values, lambda layer, given: self.convolutions[layer.name](given))
-        pooled: Tensor = self.head(values.float().mean(dim=(2, 3)))
-        return pooled
-
-    def folded(self) -> dict[str, Floats]:
-        """The weights of `FittedConvolutional`."""
-        weights: dict[str, Floats] = {}
-        for layer in layers_of(self.blocks):
-            both: Any = self.convolutions[layer.name]
-            convolution, norm = both
-            scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
-            weights[f"{layer.name}.weight"] = _array(convolution.weight * scale[:, None, None, None])
-            weights[f"{layer.name}.bias"] = _array(norm.bias - norm.running_mean * scale)
-        weights["head.weight"] = _array(self.head.weight.T)
-        weights["head.bias"] = _array(self.head.bias)
-        return weights
+            values = functional.batch_norm(values, mean, variance, gain, bias, learning, MOMENTUM, EPSILON)
+        if layer.adds:
+            values = values + results[-layer.adds]
+        results.append(functional.relu(values) if layer.relu else values)
+    return results[-1].mean(dim=(2, 3)) @ weights["logit_weight"] + weights["logit_bias"]
 
 
-def layers_of(blocks: Sequence[Block]) -> Iterator[Layer]:
-    """All convolutions."""
-    for block in blocks:
-        yield from block.layers
-        if block.past is not None:
-            yield block.past
+def folded(layers: Sequence[Layer], weights: Weights) -> Weights:
+    """The network as it answers: each normalisation within its convolution."""
+    left = {"logit_weight": weights["logit_weight"], "logit_bias": weights["logit_bias"]}
+    for i in range(len(layers)):
+        scale = weights[f"gain{i}"] / (weights[f"variance{i}"] + EPSILON).sqrt()
+        left[f"kernel{i}"] = weights[f"kernel{i}"] * scale[:, None, None, None]
+        left[f"bias{i}"] = weights[f"bias{i}"] - weights[f"mean{i}"] * scale
+    return left
 
 
-def forward_block(block: Block, values: Any, convolve: Any) -> Any:
-    """One block; ``convolve(layer, values)`` is a convolution without its ReLU."""
-    given = values
-    for position, layer in enumerate(block.layers):
-        values = convolve(layer, values)
-        if position + 1 < len(block.layers):
-            values = functional.relu(values)
-    if block.adds:
-        values = values + (given if block.past is None else convolve(block.past, given))
-    return functional.relu(values)
+def kind_of(name: str) -> str:
+    """The name without the number of the layer."""
+    return name.rstrip("0123456789")
 
 
-def seen_anew(pixels: Tensor, *, flips: bool, generator: torch.Generator) -> Tensor:
-    """Each picture shifted by itself, what moves in being black, and half of them mirrored."""
-    n, channels, height, width = pixels.shape
-    down, right = (max(1, round(SHIFT * side)) for side in (height, width))
-    padded = functional.pad(pixels, (right, right, down, down))
-    rows = torch.arange(height) + torch.randint(0, 2 * down + 1, (n, 1), generator=generator)
-    columns = torch.arange(width) + torch.randint(0, 2 * right + 1, (n, 1), generator=generator)
-    if flips:
-        mirrored = torch.rand(n, generator=generator) < 0.5
-        columns = torch.where(mirrored[:, None], columns.flip(1), columns)
-    at = torch.arange(n)[:, None, None]
-    seen = padded.permute(0, 2, 3, 1)[at, rows[:, :, None], columns[:, None, :]]
-    return seen.reshape(n, height, width, channels).permute(0, 3, 1, 2)
+def _stem(shape: Sequence[int], first: int, after: int) -> list[Layer]:
+    """A convolution at full resolution, and more until the first stage's resolution and channels."""
+    strides = _stem_strides(shape)
+    outputs = [first, *[after] * (len(strides) - 1)]
+    inputs = [shape[2], *outputs[:-1]]
+    return [Layer(a, b, stride=stride) for a, b, stride in zip(inputs, outputs, strides, strict=True)]
 
 
-def _array(weight: Tensor) -> Floats:
-    array: Floats = weight.detach().float().cpu().numpy().copy()
-    return array
+def _stem_strides(shape: Sequence[int]) -> list[int]:
+    side = max(shape[:2])
+    at_first = max(0, math.ceil(math.log2(side / LARGEST_AT_FIRST)))
+    strides = [2] * at_first or [1]
+    side = math.ceil(side / 2**at_first)
+    while side > LARGEST_INSIDE:
+        strides.append(2)
+        side = math.ceil(side / 2)
+    return strides if len(strides) > 1 else [*strides, 1]
+
+
+def _strides_between(shape: Sequence[int], n_stages: int) -> list[int]:
+    """Stride of the way to each stage but the first."""
+    side, strides = max(shape[:2]), []
+    for stride in _stem_strides(shape):
+        side = math.ceil(side / stride)
+    for _ in range(n_stages - 1):
+        strides.append(2 if side > SMALLEST_INSIDE else 1)
+        side = math.ceil(side / strides[-1])
+    return strides

@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from onnx import TensorProto
-from torch import Tensor
 
 from potstill.graph import GraphBuilder
-from potstill.modalities.views import mirrors_alike
-from potstill.students.convolutional import (
-    Layer,
-    as_stored,
-    build_network,
-    folded,
-    initial_weights,
-)
+from potstill.modalities.mirroring import mirrors_alike
+from potstill.networks.convolution import Layer, folded, initial_weights
+from potstill.networks.pictures import Pictures, laid_out, pixel_scale
+from potstill.students.convolutional import as_stored, build_network
 from potstill.students.convolutional_training import (
     Judge,
-    Pictures,
     Views,
     forward_in_chunks,
     train_convolutional,
@@ -49,7 +42,7 @@ class ConvolutionalPlan:
     Parameters
     ----------
     layers
-        Height, width and channels of the pictures to the network's layers.
+        Shape of the pictures, ``(height, width, channels)``, to the network's layers.
     learning_rate, weight_decay, epochs, batch_size
         As in `Schedule`; None for the last two: by the number of rows.
     shift, flips, mixing
@@ -59,7 +52,7 @@ class ConvolutionalPlan:
         How the file keeps them.
     """
 
-    layers: Callable[[int, int, int], list[Layer]]
+    layers: Callable[[Sequence[int]], list[Layer]]
     learning_rate: float
     weight_decay: float
     epochs: int | None
@@ -110,15 +103,14 @@ def fit_convolutional(
     progress: Progress | None,
 ) -> tuple[FittedConvolutional, int]:
     """Fit; see `potstill.types.Student.fit`. The effort is the number of epochs."""
-    height, width, channels = spec.image
-    layers = plan.layers(height, width, channels)
-    mean, spread = pixel_scale(train.tensors["pixels"])
+    layers = plan.layers(spec.image)
+    scale = pixel_scale(train.tensors["pixels"])
     targets = blended_targets(train, task.n_outputs)
     generator = torch.Generator().manual_seed(seed)
     weights = initial_weights(layers, _start(targets, train.weight, task), generator)
 
     def inputs(examples: Examples) -> Pictures:
-        return _pictures(examples.tensors["pixels"], mean, spread, device)
+        return Pictures.of(examples.tensors["pixels"], scale, device)
 
     judge = None
     if valid is not None and effort is None:
@@ -126,12 +118,12 @@ def fit_convolutional(
         labels = known.labels.astype(np.float32) if known.labels.dtype.kind == "f" else known.labels
         told = (torch.from_numpy(array).to(device) for array in (labels, known.weight))
         judge = Judge(inputs(known), *told)
-    schedule = plan.schedule(len(train), height * width, effort, time_limit_s)
+    schedule = plan.schedule(len(train), math.prod(spec.image[:2]), effort, time_limit_s)
     tracker = progress or Silent()
     tracker.start("training", schedule.epochs)
     trained, best_epoch = train_convolutional(
         layers,
-        {name: _laid_out(weight.to(device)) for name, weight in weights.items()},
+        laid_out(weights, device),
         Lesson.of(train, inputs(train), task=task, objective=objective, device=device),
         judge,
         schedule=schedule,
@@ -143,8 +135,8 @@ def fit_convolutional(
     fitted = FittedConvolutional(
         layers=tuple(layers),
         weights=as_stored(arrays, plan.weights),
-        mean=mean,
-        spread=spread,
+        mean=scale[0],
+        spread=scale[1],
         storage=plan.weights,
     )
     return fitted, best_epoch
@@ -180,7 +172,7 @@ class FittedConvolutional:
     def logits(self, tensors: Tensors) -> Floats:
         """``(n, K)`` float32, see `potstill.types.FittedStudent`."""
         weights = {name: torch.from_numpy(weight) for name, weight in self.weights.items()}
-        inputs = _pictures(tensors["pixels"], self.mean, self.spread, "cpu")
+        inputs = Pictures.of(tensors["pixels"], (self.mean, self.spread))
         answers: Floats = forward_in_chunks(self.layers, weights, inputs).numpy()
         return answers
 
@@ -196,25 +188,6 @@ class FittedConvolutional:
 def scaled_width(width: int, size: float) -> int:
     """Channels of a layer of ``width`` at another ``size``: by its square root, in steps of 4."""
     return max(WIDTH_STEP, WIDTH_STEP * round(width * math.sqrt(size) / WIDTH_STEP))
-
-
-def pixel_scale(pixels: NDArray[np.uint8]) -> tuple[Floats, Floats]:
-    """``(C,)`` mean and standard deviation of the channels, the latter 1 where nothing varies."""
-    counts = [np.bincount(pixels[..., channel].ravel(), minlength=256) for channel in range(pixels.shape[3])]
-    values, total = np.arange(256.0), max(1, pixels[..., 0].size)
-    mean = np.array([count @ values / total for count in counts])
-    spread = np.sqrt([count @ (values - m) ** 2 / total for count, m in zip(counts, mean, strict=True)])
-    return mean.astype(np.float32), np.where(spread > 0, spread, 1).astype(np.float32)
-
-
-def _laid_out(weight: Tensor) -> Tensor:
-    """Kernels with the channels last in memory, as pictures are."""
-    return weight.contiguous(memory_format=torch.channels_last) if weight.ndim == 4 else weight
-
-
-def _pictures(pixels: NDArray[np.uint8], mean: Floats, spread: Floats, device: str) -> Pictures:
-    given = (torch.from_numpy(np.ascontiguousarray(array)).to(device) for array in (pixels, mean, spread))
-    return Pictures(*given)
 
 
 def _start(targets: Floats, weight: Floats, task: Task) -> Floats:

@@ -10,38 +10,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from potstill.modalities import views
-from potstill.modalities.precision import training_precision
-from potstill.students.convolutional import FIXED, Layer, Weights, forward, kind_of
+from potstill.networks import views
+from potstill.networks.convolution import FIXED, Layer, Weights, forward, kind_of
+from potstill.networks.pictures import Pictures
+from potstill.networks.precision import training_precision
 from potstill.students.network_training import Epochs, Lesson, Schedule, label_loss
 from potstill.types import Progress
 
 ROWS_AT_ONCE = 1024
 AVERAGING_EPOCHS = 1.0
-
-
-@dataclass(frozen=True)
-class Pictures:
-    """Pictures as the network takes them.
-
-    Parameters
-    ----------
-    pixels
-        ``(n, H, W, C)`` uint8.
-    mean, spread
-        ``(C,)`` float32 of the training pictures.
-    """
-
-    pixels: Tensor
-    mean: Tensor
-    spread: Tensor
-
-    def __len__(self) -> int:
-        return len(self.pixels)
-
-    def planes(self, pixels: Tensor) -> Tensor:
-        """``(n, H, W, C)`` pixels normalised, as ``(n, C, H, W)`` with the channels last in memory."""
-        return ((pixels.float() - self.mean) / self.spread).permute(0, 3, 1, 2)
 
 
 @dataclass(frozen=True)

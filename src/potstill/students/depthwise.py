@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import msgspec
 
-from potstill.students.convolutional import Layer, stem_strides, strides_between
+from potstill.networks.convolution import Layer, depthwise_layers
 from potstill.students.convolutional_student import ConvolutionalPlan, fit_convolutional, scaled_width
 from potstill.students.stored_weights import Storage
 from potstill.types import (
@@ -26,6 +27,8 @@ class DepthwiseCNN(msgspec.Struct, frozen=True):
 
     Parameters
     ----------
+    stem
+        Channels at full resolution at size 1.
     widths
         Channels of each stage at size 1.
     blocks
@@ -62,6 +65,7 @@ class DepthwiseCNN(msgspec.Struct, frozen=True):
     climbs: ClassVar[int] = 1
     reads: ClassVar[frozenset[ColumnKind]] = frozenset({"image"})
 
+    stem: int = 16
     widths: tuple[int, ...] = (24, 40, 72)
     blocks: tuple[int, ...] = (1, 2, 2)
     expansion: int = 4
@@ -127,26 +131,7 @@ class DepthwiseCNN(msgspec.Struct, frozen=True):
             progress=progress,
         )
 
-    def _layers(self, height: int, width: int, channels: int) -> list[Layer]:
-        """The stem, and stages of which each but the first begins with a block that halves."""
-        widths = [scaled_width(one, self.size) for one in self.widths]
-        layers, before = [], channels
-        for stride in stem_strides(height, width):
-            layers.append(Layer(before, widths[0], stride=stride))
-            before = widths[0]
-        for stage, (after, blocks) in enumerate(zip(widths, self.blocks, strict=True)):
-            if stage:
-                stride = strides_between(height, width, len(widths))[stage - 1]
-                layers += self._block(before, after, stride, adds=False)
-            for _ in range(blocks):
-                layers += self._block(after, after, 1, adds=True)
-            before = after
-        return layers
-
-    def _block(self, before: int, after: int, stride: int, *, adds: bool) -> list[Layer]:
-        inside = self.expansion * before
-        return [
-            Layer(before, inside, kernel=1),
-            Layer(inside, inside, kernel=5, stride=stride, groups=inside),
-            Layer(inside, after, kernel=1, relu=False, adds=3 if adds else 0),
-        ]
+    def _layers(self, shape: Sequence[int]) -> list[Layer]:
+        widths = [scaled_width(width, self.size) for width in self.widths]
+        stem = scaled_width(self.stem, self.size)
+        return depthwise_layers(shape, stem=stem, widths=widths, blocks=self.blocks, expansion=self.expansion)

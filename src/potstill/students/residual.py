@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import msgspec
 
-from potstill.students.convolutional import Layer, stem_strides, strides_between
+from potstill.networks.convolution import Layer, residual_layers
 from potstill.students.convolutional_student import ConvolutionalPlan, fit_convolutional, scaled_width
 from potstill.students.stored_weights import Storage
 from potstill.types import (
@@ -26,6 +27,8 @@ class ResidualCNN(msgspec.Struct, frozen=True):
 
     Parameters
     ----------
+    stem
+        Channels at full resolution at size 1.
     widths
         Channels of each stage at size 1.
     blocks
@@ -60,6 +63,7 @@ class ResidualCNN(msgspec.Struct, frozen=True):
     climbs: ClassVar[int] = 1
     reads: ClassVar[frozenset[ColumnKind]] = frozenset({"image"})
 
+    stem: int = 16
     widths: tuple[int, ...] = (32, 48, 64)
     blocks: tuple[int, ...] = (1, 1, 1)
     learning_rate: float = 0.004
@@ -124,18 +128,7 @@ class ResidualCNN(msgspec.Struct, frozen=True):
             progress=progress,
         )
 
-    def _layers(self, height: int, width: int, channels: int) -> list[Layer]:
-        """The stem, and stages of which each but the first begins with a convolution that halves."""
-        widths = [scaled_width(one, self.size) for one in self.widths]
-        layers, before = [], channels
-        for stride in stem_strides(height, width):
-            layers.append(Layer(before, widths[0], stride=stride))
-            before = widths[0]
-        for stage, (after, blocks) in enumerate(zip(widths, self.blocks, strict=True)):
-            if stage:
-                stride = strides_between(height, width, len(widths))[stage - 1]
-                layers.append(Layer(before, after, stride=stride))
-            for _ in range(blocks):
-                layers += [Layer(after, after), Layer(after, after, adds=2)]
-            before = after
-        return layers
+    def _layers(self, shape: Sequence[int]) -> list[Layer]:
+        widths = [scaled_width(width, self.size) for width in self.widths]
+        stem = scaled_width(self.stem, self.size)
+        return residual_layers(shape, stem=stem, widths=widths, blocks=self.blocks)

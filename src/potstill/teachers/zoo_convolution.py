@@ -3,24 +3,68 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
-from potstill.networks.convolution import ConvolutionalNetwork, residual_blocks, seen_anew
+from potstill.modalities.mirroring import mirrors_alike
+from potstill.networks import views
+from potstill.networks.convolution import FIXED, Layer, Weights, folded, forward, initial_weights, kind_of
+from potstill.networks.pictures import Pictures, laid_out, pixel_scale
+from potstill.networks.precision import training_precision
 from potstill.types import Doubles, Floats, Labels, Task
 
 if TYPE_CHECKING:
     from potstill.teachers.zoo_images import ConvolutionalMember
 
-ROWS_AT_ONCE = 256
+ROWS_AT_ONCE = 512
 WARM_UP = 0.15
-LARGEST_PIECE = 0.5
-"""Part of a picture that a rectangle covers at most."""
+AVERAGING_EPOCHS = 1.0
+LEAST_LEFT = 0.5
+"""Part of a picture that is left at least where another is mixed in or pasted on it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """A trained network.
+
+    Parameters
+    ----------
+    layers, weights
+        As in `potstill.networks.convolution`, folded.
+    scale
+        ``(C,)`` mean and spread of the training pixels.
+    flips
+        Whether mirrored pictures look alike: then it answers both and takes the mean.
+    """
+
+    layers: Sequence[Layer]
+    weights: Weights
+    scale: tuple[Floats, Floats]
+    flips: bool
+
+    @property
+    def n_parameters(self) -> int:
+        """Trained numbers."""
+        return sum(weight.numel() for weight in self.weights.values())
+
+    def logits(self, pixels: NDArray[np.uint8]) -> Floats:
+        """``(n, K)`` float32 for ``(n, H, W, C)`` pixels."""
+        inputs = Pictures.of(pixels, self.scale)
+        found = [np.zeros((0, len(self.weights["logit_bias"])), np.float32)]
+        with one_core(), torch.inference_mode(), training_precision():
+            for some in torch.split(inputs.pixels, ROWS_AT_ONCE) if len(pixels) else ():
+                seen = (some, some.flip(2)) if self.flips else (some,)
+                answers = [forward(self.layers, self.weights, inputs.planes(each)).float() for each in seen]
+                found.append(torch.stack(answers).mean(dim=0).numpy())
+        return np.concatenate(found)
 
 
 def fit_network(
@@ -31,69 +75,90 @@ def fit_network(
     task: Task,
     *,
     seed: int,
-) -> nn.Module:
-    """Train the member's network on ``(n, height, width, channels)`` pixels."""
+) -> Network:
+    """Train the member's network on ``(n, H, W, C)`` pixels and labels or standardised values ``(n,)``."""
+    scale, flips = pixel_scale(pixels), mirrors_alike(pixels, labels)
+    layers = member.layers(pixels.shape[1:])
+    draws = torch.Generator().manual_seed(seed)
+    weights = initial_weights(layers, np.zeros(task.n_outputs, np.float32), draws)
+    mass = torch.ones(len(pixels)) if weight is None else torch.from_numpy(weight / weight.mean()).float()
+    targets = _targets(labels, task, member.smoothing)
+    with one_core():
+        trained = _trained(
+            member,
+            layers,
+            laid_out(weights),
+            Pictures.of(pixels, scale),
+            (targets, mass),
+            flips=flips,
+            draws=draws,
+        )
+    return Network(layers, folded(layers, trained), scale, flips)
+
+
+@contextmanager
+def one_core() -> Iterator[None]:
+    """Inside, torch uses one core: members are at work side by side."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
-            return _trained(member, pixels, labels, weight, task, torch.Generator().manual_seed(seed))
+        yield
     finally:
         torch.set_num_threads(threads)
 
 
-def answers(network: nn.Module, pixels: NDArray[np.uint8]) -> Floats:
-    """``(n, K)`` float32 logits, the mean of those of a picture and of its mirror image."""
-    given = torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2)
-    network.eval()
-    found = []
-    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
-        for some in torch.split(given, ROWS_AT_ONCE) if len(given) else ():
-            found.append((network(some) + network(some.flip(3))).float().numpy() / 2)
-    if not found:
-        return answers(network, np.zeros((1, 32, 32, pixels.shape[3]), dtype=np.uint8))[:0]
-    return np.concatenate(found)
-
-
 def _trained(
     member: ConvolutionalMember,
-    pixels: NDArray[np.uint8],
-    labels: Labels,
-    weight: Doubles | None,
-    task: Task,
-    generator: torch.Generator,
-) -> nn.Module:
-    blocks = residual_blocks(
-        member.widths, channels=pixels.shape[3], stem_stride=member.stem_stride, depth=member.depth
-    )
-    network = ConvolutionalNetwork(blocks, task.n_outputs)
-    given = torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2)
-    targets = _targets(labels, task, member.smoothing)
-    mass = torch.ones(len(given)) if weight is None else torch.from_numpy(weight / weight.mean()).float()
-    batch = min(member.batch_size, max(16, len(given) // 8))
-    steps = max(1, len(given) // batch) * member.epochs
-    rate = member.learning_rate
-    optimizer = torch.optim.SGD(
-        network.parameters(), lr=rate, momentum=0.9, nesterov=True, weight_decay=member.weight_decay
-    )
+    layers: Sequence[Layer],
+    weights: Weights,
+    inputs: Pictures,
+    told: tuple[Tensor, Tensor],
+    *,
+    flips: bool,
+    draws: torch.Generator,
+) -> Weights:
+    """The averaged weights in the end; ``told`` are targets ``(n, K)`` and the pictures' weights ``(n,)``."""
+    targets, mass = told
+    for name, weight in weights.items():
+        weight.requires_grad_(kind_of(name) not in FIXED)
+    averaged = {name: weight.detach().clone() for name, weight in weights.items()}
+    optimizer = _optimizer(member, weights)
+    batch = min(member.batch_size, max(16, len(inputs) // 8))
+    steps = max(1, len(inputs) // batch)
+    keep = math.exp(-1 / max(1.0, AVERAGING_EPOCHS * steps))
+    shift = round(member.shift * min(inputs.pixels.shape[1:3]))
     step = 0
     for _ in range(member.epochs):
-        order = torch.randperm(len(given), generator=generator)
-        for start in range(0, max(1, len(given) // batch) * batch, batch):
-            rows = order[start : start + batch]
+        order = torch.randperm(len(inputs), generator=draws)
+        for rows in torch.split(order, batch)[:steps]:
             for group in optimizer.param_groups:
-                group["lr"] = rate * _rate(step / steps)
-            seen = seen_anew(given[rows], flips=True, generator=generator)
-            mixed, told = _mixed(member.mixing, seen, targets[rows], generator)
-            with torch.autocast("cpu", torch.bfloat16):
-                logits = network(mixed)
-            loss = (_losses(logits.float(), told) * mass[rows]).mean()
-            optimizer.zero_grad(set_to_none=True)
+                group["lr"] = member.learning_rate * _rate(step / (steps * member.epochs))
+            pixels = views.moved(inputs.pixels, rows, shift=shift, flips=flips, draws=draws)
+            pixels, wanted = _mixed(member.mixing, pixels, targets[rows], draws)
+            with training_precision():
+                logits = forward(layers, weights, inputs.planes(pixels), learning=True)
+            loss = (_losses(logits.float(), wanted) * mass[rows]).mean()
+            optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             step += 1
-    return network.eval()
+            with torch.no_grad():
+                current = min(keep, step / (step + 9))
+                torch._foreach_lerp_(list(averaged.values()), list(weights.values()), 1 - current)
+    return averaged
+
+
+def _optimizer(member: ConvolutionalMember, weights: Weights) -> torch.optim.Optimizer:
+    """Gradient descent with momentum; only kernels and the last layer's weights decay."""
+    groups: dict[bool, list[Tensor]] = {True: [], False: []}
+    for weight in weights.values():
+        if weight.requires_grad:
+            groups[weight.ndim > 1].append(weight)
+    parameters = [
+        {"params": group, "weight_decay": member.weight_decay if decays else 0.0}
+        for decays, group in groups.items()
+    ]
+    return torch.optim.SGD(parameters, lr=member.learning_rate, momentum=0.9, nesterov=True)
 
 
 def _rate(done: float) -> float:
@@ -117,25 +182,17 @@ def _losses(logits: Tensor, targets: Tensor) -> Tensor:
     return -(targets * torch.log_softmax(logits, dim=1)).sum(dim=1)
 
 
-def _mixed(mixing: str, pixels: Tensor, targets: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def _mixed(mixing: str, pixels: Tensor, targets: Tensor, draws: torch.Generator) -> tuple[Tensor, Tensor]:
     """A batch of pictures mixed as the member does it, and the targets mixed alike."""
     if mixing == "none":
         return pixels, targets
-    other = torch.randperm(len(pixels), generator=generator)
-    part = float(torch.rand(1, generator=generator)) * LARGEST_PIECE
-    if mixing == "mixup":
-        blended = torch.lerp(pixels.float(), pixels[other].float(), part)
-        return blended, torch.lerp(targets, targets[other], part)
-    height, width = pixels.shape[2:]
-    side = math.sqrt(part if mixing == "cutmix" else part / 2)
-    tall, wide = max(1, round(height * side)), max(1, round(width * side))
-    top = int(torch.randint(0, height - tall + 1, (1,), generator=generator))
-    left = int(torch.randint(0, width - wide + 1, (1,), generator=generator))
-    pasted = pixels.clone()
-    piece = (slice(None), slice(None), slice(top, top + tall), slice(left, left + wide))
+    share = 1 - (1 - LEAST_LEFT) * torch.rand(len(pixels), generator=draws)
     if mixing == "cutout":
-        pasted[piece] = 0
-        return pasted, targets
-    pasted[piece] = pixels[other][piece]
-    covered = tall * wide / (height * width)
-    return pasted, torch.lerp(targets, targets[other], covered)
+        return views.pasted(pixels, torch.zeros_like(pixels), (1 + share) / 2, draws=draws)[0], targets
+    partners = torch.randperm(len(pixels), generator=draws)
+    if mixing == "mixup":
+        pixels = views.mixed(pixels, pixels[partners], share)
+    else:
+        pixels, share = views.pasted(pixels, pixels[partners], share, draws=draws)
+    part = share[:, None]
+    return pixels, part * targets + (1 - part) * targets[partners]

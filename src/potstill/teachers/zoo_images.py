@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 import numpy as np
@@ -16,13 +16,21 @@ from potstill.teachers.digests import digest
 from potstill.teachers.zoo_member import VERSION
 from potstill.types import Dataset, Doubles, Floats, Labels, Task, Trainable
 
-PICTURE_OPERATIONS_PER_S = 7e10
-"""Multiplications and additions that one core does each second in training, in bfloat16."""
+if TYPE_CHECKING:
+    from potstill.networks.convolution import Layer
+    from potstill.teachers.zoo_convolution import Network
 
-TRAINING_FACTOR, ANSWERS_FACTOR = 3.0, 2.3
+S_PER_PRODUCT, S_PER_VALUE = 9e-12, 3e-9
+"""Seconds of one core for a multiplication and addition, and for a number that a layer puts out, in a forward
+pass in bfloat16."""
+
+S_PER_WEIGHT = 1e-9
+"""Seconds of one core in which a step changes one weight."""
+
+TRAINING_FACTOR, ANSWERS_FACTOR = 3.0, 1.2
 """What a picture takes in training, and to be answered (twice, once mirrored), in forward passes."""
 
-MOST_EPOCHS, FEWEST_EPOCHS = 60, 2
+MOST_EPOCHS, FEWEST_EPOCHS = 100, 2
 
 _BEGINNING_S = 5.0
 _LEAST_PICTURES = 25_000
@@ -32,32 +40,35 @@ _FEWEST_MEMBERS = 2
 
 
 class ConvolutionalMember(msgspec.Struct, frozen=True, kw_only=True):
-    """A residual network, fitted once, on all pictures.
+    """A convolutional network, fitted once, on all pictures.
 
     Parameters
     ----------
     name
         Name in the ensemble.
-    widths
-        Channels of the stages; each halves the resolution but the first.
-    depth
-        Blocks of a stage.
-    stem_stride
-        2 halves the resolution before the first stage.
+    stem, widths, blocks
+        As in `potstill.networks.convolution.residual_layers`: most weights are where the resolution is low
+        and they cost little.
+    expansion
+        Of a network of depthwise convolutions; None for a residual one.
     mixing
-        What is done to pictures in training beside shifts and mirroring: ``none``, ``mixup`` (two are
-        blended), ``cutmix`` (one gets a rectangle of another) or ``cutout`` (a rectangle goes black).
+        What is done to pictures in training beside shifts and mirroring: ``none``, ``mixup`` (two shine
+        through each other), ``cutmix`` (one gets a rectangle of another) or ``cutout`` (a black one).
+    shift
+        How far pictures are moved about in training, as a part of their sides.
     learning_rate, weight_decay, smoothing, batch_size, epochs
         Of the training; ``smoothing`` is the weight of the uniform distribution in the labels.
     """
 
     name: str
+    stem: int = 16
     widths: tuple[int, ...]
-    depth: int = 1
-    stem_stride: int = 1
+    blocks: tuple[int, ...]
+    expansion: int | None = None
     mixing: Literal["none", "mixup", "cutmix", "cutout"] = "none"
-    learning_rate: float = 0.15
-    weight_decay: float = 5e-4
+    shift: float = 0.125
+    learning_rate: float = 0.1
+    weight_decay: float = 1e-3
     smoothing: float = 0.05
     batch_size: int = 128
     epochs: int = MOST_EPOCHS
@@ -68,30 +79,38 @@ class ConvolutionalMember(msgspec.Struct, frozen=True, kw_only=True):
 
         return digest(VERSION, type(self).__name__, msgspec.json.encode(self).decode(), torch.__version__)
 
-    def operations(self, shape: Sequence[int]) -> float:
-        """Multiplications and additions of one forward pass for a picture of ``shape``."""
-        from potstill.networks.convolution import residual_blocks
+    def layers(self, shape: Sequence[int]) -> list[Layer]:
+        """Its convolutions for pictures of ``shape`` ``(height, width, channels)``."""
+        from potstill.networks.convolution import depthwise_layers, residual_layers
 
-        blocks = residual_blocks(
-            self.widths, channels=shape[2], stem_stride=self.stem_stride, depth=self.depth
+        if self.expansion is None:
+            return residual_layers(shape, stem=self.stem, widths=self.widths, blocks=self.blocks)
+        return depthwise_layers(
+            shape, stem=self.stem, widths=self.widths, blocks=self.blocks, expansion=self.expansion
         )
-        height, width, total = shape[0], shape[1], 0.0
-        for block in blocks:
-            stride = max(layer.stride for layer in block.layers)
-            height, width = math.ceil(height / stride), math.ceil(width / stride)
-            for layer in (*block.layers, *([block.past] if block.past else [])):
-                per_pixel = layer.kernel**2 * layer.inputs * layer.outputs / layer.groups
-                total += 2 * height * width * per_pixel
-        return total
+
+    def forward_s(self, shape: Sequence[int]) -> float:
+        """Seconds of one core for one forward pass of a picture of ``shape``."""
+        from potstill.networks.convolution import work_of
+
+        work = work_of(self.layers(shape), shape, n_outputs=1)
+        return S_PER_PRODUCT * work.products + S_PER_VALUE * work.values
 
     def within(
         self, seconds: float, n_rows: int, n_answers: int, shape: Sequence[int]
     ) -> ConvolutionalMember:
         """The same member with as many epochs as ``seconds`` of one core suffice for."""
-        forward_s = self.operations(shape) / PICTURE_OPERATIONS_PER_S
+        forward_s = self.forward_s(shape)
         left_s = seconds - ANSWERS_FACTOR * forward_s * n_answers
-        epochs = int(left_s / (TRAINING_FACTOR * forward_s * n_rows))
+        epochs = int(left_s / (self.training_s(shape) * n_rows))
         return msgspec.structs.replace(self, epochs=max(FEWEST_EPOCHS, min(MOST_EPOCHS, epochs)))
+
+    def training_s(self, shape: Sequence[int]) -> float:
+        """Seconds of one core for one picture in training."""
+        from potstill.networks.convolution import work_of
+
+        weights = work_of(self.layers(shape), shape, n_outputs=1).weights
+        return TRAINING_FACTOR * self.forward_s(shape) + S_PER_WEIGHT * weights / self.batch_size
 
     def fit(self, dataset: Dataset, *, seed: int) -> FittedConvolutionalMember:
         return self.fit_whole(dataset, seed=seed)
@@ -118,12 +137,12 @@ class ConvolutionalMember(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, eq=False)
 class FittedConvolutionalMember:
-    """A fitted member: what it answers for a picture is the mean of that and of its mirror image."""
+    """A fitted member: it answers the mean of a picture and of its mirror image, if they look alike."""
 
     name: str
     fingerprint: str
     encoder: ImageEncoder
-    network: Any
+    network: Network
     task: Task
     center: float
     spread: float
@@ -136,14 +155,12 @@ class FittedConvolutionalMember:
     @property
     def n_parameters(self) -> int:
         """Trained numbers."""
-        return sum(weight.numel() for weight in self.network.parameters())
+        return self.network.n_parameters
 
     def predict(self, dataset: Dataset) -> Floats:
         """Probabilities ``(n, K)`` in the order of the task's classes, or values ``(n, 1)``."""
-        from potstill.teachers.zoo_convolution import answers
-
         pixels: NDArray[np.uint8] = self.encoder.encode(dataset.rows)["pixels"]
-        logits = answers(self.network, pixels)
+        logits = self.network.logits(pixels)
         if not self.task.is_classification:
             return (logits * self.spread + self.center).astype(np.float32)
         shifted: Doubles = np.exp(
@@ -158,15 +175,21 @@ class FittedConvolutionalMember:
 
 
 ZOO_OF_IMAGES = (
-    ConvolutionalMember(name="residual", widths=(32, 64, 128, 256), mixing="cutout"),
-    ConvolutionalMember(name="residual-coarse", widths=(64, 128, 320), stem_stride=2, mixing="mixup"),
-    ConvolutionalMember(name="residual-steep", widths=(32, 96, 288), mixing="cutmix", learning_rate=0.1),
-    ConvolutionalMember(name="residual-wide", widths=(48, 96, 192, 384), stem_stride=2, mixing="none"),
     ConvolutionalMember(
-        name="residual-deep", widths=(32, 64, 128, 256), depth=2, stem_stride=2, mixing="mixup", smoothing=0.0
+        name="residual", widths=(32, 64, 128, 256), blocks=(1, 1, 1, 1), mixing="cutout", smoothing=0.1
+    ),
+    ConvolutionalMember(name="residual-cutmix", widths=(40, 80, 256), blocks=(1, 1, 1), mixing="cutmix"),
+    ConvolutionalMember(
+        name="depthwise", widths=(24, 48, 112, 280), blocks=(1, 1, 2, 3), expansion=3, mixing="none"
+    ),
+    ConvolutionalMember(
+        name="residual-mixup", widths=(24, 64, 160, 256), blocks=(2, 1, 1, 1), mixing="mixup", smoothing=0.0
+    ),
+    ConvolutionalMember(
+        name="residual-deep", stem=12, widths=(32, 48, 96, 256), blocks=(1, 2, 2, 1), mixing="none"
     ),
 )
-"""The members, the most useful first; every one has more than a million parameters."""
+"""The members, the most useful first; every one has more than a million and a half of parameters."""
 
 
 def default_image_members(
@@ -188,20 +211,16 @@ def default_image_members(
         Cores there are; as many members are at work side by side.
     """
     core_s = max(time_s - _BEGINNING_S, time_s / 2) * threads
-    stride = 2 if max(shape[:2]) > _LARGE_SIDE else 1
-    members = [msgspec.structs.replace(each, stem_stride=each.stem_stride * stride) for each in ZOO_OF_IMAGES]
-    costs = [each.operations(shape) / PICTURE_OPERATIONS_PER_S for each in members]
-    least = [cost * (TRAINING_FACTOR * _LEAST_PICTURES + ANSWERS_FACTOR * n_answers) for cost in costs]
-    count = len(members)
+    least = [
+        each.training_s(shape) * _LEAST_PICTURES + ANSWERS_FACTOR * each.forward_s(shape) * n_answers
+        for each in ZOO_OF_IMAGES
+    ]
+    count = len(ZOO_OF_IMAGES)
     while count > _FEWEST_MEMBERS and sum(least[:count]) > core_s:
         count -= 1
     # Every core is given as many members: the last round must not leave one idle.
-    return [
-        each.within(core_s / _evened(count, threads), n_rows, n_answers, shape) for each in members[:count]
-    ]
-
-
-_LARGE_SIDE = 40
+    share_s = core_s / _evened(count, threads)
+    return [each.within(share_s, n_rows, n_answers, shape) for each in ZOO_OF_IMAGES[:count]]
 
 
 def _evened(count: int, threads: int) -> float:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from potstill.artifact.pictures import pictures_of, pnm_bytes
 from potstill.data.columns import arrow_column
 from potstill.modalities.image import resized
+from potstill.modalities.mirroring import mirrors_alike
 from potstill.transfer.augment.rows import spread_parents
 from potstill.types import ColumnKind, Dataset, Ints
 
@@ -27,7 +28,8 @@ class Views(msgspec.Struct, frozen=True):
     shift
         Part of the height and width by which a picture is moved at most; what moves in is a reflection.
     flips
-        Whether half of the pictures are mirrored: not for letters and digits.
+        Whether half of the pictures are mirrored. None: where mirrored ones look like their labels, as
+        objects do, and letters and digits do not.
     blended, pasted
         Shares of the pictures that are blended with another (mixup), and that have a rectangle of another
         (CutMix).
@@ -42,7 +44,7 @@ class Views(msgspec.Struct, frozen=True):
     name: ClassVar[str] = "views"
     reads: ClassVar[frozenset[ColumnKind]] = frozenset({"image"})
     shift: float = 0.125
-    flips: bool = True
+    flips: bool | None = None
     blended: float = 0.3
     pasted: float = 0.3
 
@@ -55,8 +57,11 @@ class Views(msgspec.Struct, frozen=True):
         files = arrow_column(dataset.rows, column.name).to_pylist()
         pixels = resized(pictures_of(files, column.shape[2]), column.shape)
         parents = spread_parents(len(dataset), n_rows, rng)
-        views = self._moved(pixels[parents], rng)
-        others = self._moved(pixels[rng.integers(0, len(pixels), n_rows)], rng)
+        flips = self.flips
+        if flips is None:
+            flips = dataset.labels is None or mirrors_alike(pixels, dataset.labels)
+        views = self._moved(pixels[parents], flips, rng)
+        others = self._moved(pixels[rng.integers(0, len(pixels), n_rows)], flips, rng)
         kind = rng.random(n_rows)
         _blend(views, others, np.flatnonzero(kind < self.blended), rng)
         _paste(views, others, np.flatnonzero(kind > 1 - self.pasted), rng)
@@ -64,16 +69,16 @@ class Views(msgspec.Struct, frozen=True):
         views[same, 0, 0] ^= 1  # a picture of one shade looks the same from everywhere
         frame = nw.maybe_reset_index(dataset.rows[parents, :])
         native = nw.get_native_namespace(frame)
-        made = nw.new_series(column.name, [pnm_bytes(view) for view in views], nw.Binary, backend=native)
+        made = nw.new_series(column.name, [pnm_bytes(view) for view in views], backend=native)
         return frame.with_columns(made), parents
 
-    def _moved(self, pictures: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    def _moved(self, pictures: NDArray[np.uint8], flips: bool, rng: np.random.Generator) -> NDArray[np.uint8]:
         """Each picture shifted, and maybe mirrored, by itself."""
         n, height, width = pictures.shape[:3]
         down, right = (max(1, round(self.shift * side)) for side in (height, width))
         rows = np.arange(height) + rng.integers(-down, down + 1, (n, 1))
         columns = np.arange(width) + rng.integers(-right, right + 1, (n, 1))
-        if self.flips:
+        if flips:
             mirrored = rng.random(n) < 0.5
             columns[mirrored] = columns[mirrored][:, ::-1]
         return pictures[

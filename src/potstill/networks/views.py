@@ -2,20 +2,8 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
-
-from potstill.types import Labels
-
-SMALL_SIDE = 16
-"""`mirrors_alike` looks at pictures at most so high and wide."""
-
-FEW_PICTURES, MOST_PICTURES = 50, 4_000
-
-KEPT_SKILL = 0.55
-"""What mirroring may leave of the skill: digits keep a third, shoes that all point to the left two thirds."""
 
 
 def moved(pixels: Tensor, rows: Tensor, *, shift: int, flips: bool, draws: torch.Generator) -> Tensor:
@@ -87,29 +75,6 @@ def pasted(pixels: Tensor, others: Tensor, share: Tensor, *, draws: torch.Genera
     return torch.where(inside[..., None], others, pixels), left
 
 
-def mirrors_alike(pixels: NDArray[np.uint8], labels: Labels) -> bool:
-    """Whether pictures with left and right exchanged still look like their labels.
-
-    Each of one half of the pictures, small and grey, is given the label of its nearest in the other half:
-    once as that is, once mirrored. Objects are recognised nearly as well then, digits and letters are not.
-
-    Parameters
-    ----------
-    pixels
-        ``(n, H, W, C)`` uint8.
-    labels
-        ``(n,)`` class indices or values, none missing.
-    """
-    if len(pixels) < FEW_PICTURES:
-        return True
-    chosen = np.random.default_rng(0).permutation(len(pixels))[:MOST_PICTURES]
-    half = len(chosen) // 2
-    small, told = _small(pixels[chosen]), labels[chosen]
-    asked, known = small[:half], small[half:]
-    plain, mirrored = (_skill(asked, told[:half], others, told[half:]) for others in (known, known.flip(2)))
-    return mirrored >= KEPT_SKILL * plain
-
-
 def _reflected(places: Tensor, size: int) -> Tensor:
     """Places outside of ``0 … size - 1`` reflected into it."""
     if size == 1:
@@ -123,23 +88,3 @@ def _span(size: int, sides: Tensor, draws: torch.Generator) -> Tensor:
     first = (torch.rand(len(sides), generator=draws) * (size - length + 1)).floor()
     places = torch.arange(size)
     return (places >= first[:, None]) & (places < (first + length)[:, None])
-
-
-def _small(pixels: NDArray[np.uint8]) -> Tensor:
-    """``(n, h, w)`` float32 grey, at most `SMALL_SIDE` high and wide, each picture's mean 0."""
-    planes = torch.from_numpy(pixels).float().mean(dim=3)
-    sides = min(planes.shape[1], SMALL_SIDE), min(planes.shape[2], SMALL_SIDE)
-    small = torch.nn.functional.adaptive_avg_pool2d(planes[:, None], sides)[:, 0]
-    return small - small.mean(dim=(1, 2), keepdim=True)
-
-
-def _skill(asked: Tensor, labels: Labels, known: Tensor, their_labels: Labels) -> float:
-    """1 where the nearest of the ``known`` pictures always have the right label, about 0 where by chance."""
-    asked, known = asked.flatten(1), known.flatten(1)
-    nearest = (known.square().sum(dim=1) - 2 * asked @ known.T).argmin(dim=1).numpy()
-    by_chance = np.random.default_rng(1).permutation(len(their_labels))[: len(labels)]
-    errors = []
-    for guessed in (their_labels[nearest], their_labels[by_chance]):
-        wrong = (guessed - labels) ** 2 if labels.dtype.kind == "f" else guessed != labels
-        errors.append(float(np.mean(wrong)))
-    return 1 - errors[0] / max(errors[1], 1e-12)

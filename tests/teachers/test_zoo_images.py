@@ -1,0 +1,108 @@
+"""The default ensemble for pictures."""
+
+from __future__ import annotations
+
+import msgspec
+import narwhals as nw
+import numpy as np
+import pyarrow as pa
+import pytest
+from sklearn.datasets import load_digits
+
+from potstill.artifact.pictures import pnm_bytes
+from potstill.teachers.zoo_images import ZOO_OF_IMAGES, ConvolutionalMember, default_image_members
+from potstill.testing.teacher import check_teacher
+from potstill.types import BaggedTrainable, Column, Dataset, OutOfFoldTeacher, Schema, Task
+
+SMALL = {"stem": 4, "widths": (8, 16), "blocks": (1, 1), "batch_size": 16, "epochs": 20}
+TINY = (
+    ConvolutionalMember(name="residual", **SMALL),
+    ConvolutionalMember(name="cutout", mixing="cutout", **SMALL),
+    ConvolutionalMember(name="cutmix", mixing="cutmix", **SMALL),
+    ConvolutionalMember(name="mixup", mixing="mixup", **SMALL),
+    ConvolutionalMember(name="depthwise", expansion=2, **SMALL),
+)
+
+
+def digits(kind: str, n: int = 300) -> Dataset:
+    images, digit = load_digits(return_X_y=True)
+    files = [pnm_bytes((image * 15).astype(np.uint8).reshape(8, 8, 1)) for image in images[:n]]
+    labels = {"binary": digit > 4, "multiclass": digit, "regression": digit * 100.0 + 7}[kind][:n]
+    classes = () if kind == "regression" else tuple(range(int(labels.max()) + 1))
+    rows = nw.from_native(pa.table({"photo": files}), eager_only=True)
+    schema = Schema((Column("photo", "image", shape=(8, 8, 1)),))
+    labels = labels if kind == "regression" else labels.astype(np.int64)
+    return Dataset(rows, Task(kind, "y", classes=classes), schema, labels=labels, ids=np.arange(n))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("member", TINY, ids=lambda member: member.name)
+def test_members_learn(member: ConvolutionalMember) -> None:
+    train = digits("multiclass")
+    teacher = member.fit(train, seed=0)
+    check_teacher(teacher, train)
+    right = teacher.predict(train).argmax(axis=1) == train.labels
+    assert right.mean() > 0.5
+    assert teacher.n_parameters > 1_000
+
+
+def test_the_seed_decides() -> None:
+    train, member = digits("multiclass", 120), msgspec.structs.replace(TINY[3], epochs=4)
+    first, again, other = (member.fit(train, seed=seed).predict(train) for seed in (0, 0, 1))
+    assert np.array_equal(first, again)
+    assert np.abs(first - other).max() > 0.01
+
+
+@pytest.mark.parametrize("kind", ["binary", "regression"])
+def test_members_of_other_tasks(kind: str) -> None:
+    train = digits(kind)
+    teacher = TINY[0].fit_whole(train, seed=0)
+    answers = teacher.predict(train)
+    assert train.labels is not None
+    if kind == "binary":
+        assert answers.shape == (300, 2)
+        assert (answers.argmax(axis=1) == train.labels).mean() > 0.7
+    else:
+        assert np.corrcoef(answers[:, 0], train.labels)[0, 1] > 0.6
+        assert np.abs(answers.mean() - train.labels.mean()) < 100
+
+
+def test_out_of_fold_they_know_nothing() -> None:
+    member = TINY[0]
+    assert isinstance(member, BaggedTrainable)
+    teacher = member.fit_whole(digits("multiclass"), seed=0)
+    assert isinstance(teacher, OutOfFoldTeacher)
+    assert np.isnan(teacher.predict_out_of_fold(digits("multiclass"))).all()
+
+
+def test_weights_count() -> None:
+    train = digits("binary")
+    assert train.labels is not None
+    light = Dataset(
+        train.rows, train.task, train.schema, train.labels, weight=np.where(train.labels == 1, 1e-3, 1.0)
+    )
+    assert (TINY[0].fit(light, seed=0).predict(train)[:, 1] > 0.5).mean() < 0.1
+
+
+def test_the_recipe_is_the_fingerprint() -> None:
+    member = TINY[0]
+    prints = {each.fingerprint for each in (*TINY, msgspec.structs.replace(member, epochs=9))}
+    assert len(prints) == len(TINY) + 1
+    assert member.fingerprint == msgspec.structs.replace(member).fingerprint
+
+
+@pytest.mark.parametrize("shape", [(32, 32, 3), (28, 28, 1), (64, 64, 3), (8, 8, 1)])
+def test_time_decides_the_epochs_and_then_the_members(shape: tuple[int, int, int]) -> None:
+    def planned(n_rows: int, time_s: float) -> list[ConvolutionalMember]:
+        members = default_image_members(
+            n_rows=n_rows, n_answers=2 * n_rows, shape=shape, time_s=time_s, threads=2
+        )
+        assert all(isinstance(member, ConvolutionalMember) for member in members)
+        return members  # type: ignore[return-value]
+
+    full = planned(10_000, 1_000)
+    assert [each.name for each in full] == [each.name for each in ZOO_OF_IMAGES]
+    fewer = planned(10_000, 500)
+    assert all(few.epochs <= many.epochs for few, many in zip(fewer, full, strict=False))
+    assert len(planned(60_000, 20)) < len(full)
+    seconds = sum(each.training_s(shape) * each.epochs * 10_000 for each in full)
+    assert seconds < 2 * 1_000
