@@ -95,7 +95,7 @@ def test_texts() -> None:
 
 def test_a_student_that_cannot_read_the_columns_is_refused() -> None:
     texts, source = described()
-    with pytest.raises(UserError, match="does not read columns of kind text; these do: static, ngram"):
+    with pytest.raises(UserError, match="does not read columns of kind text; these do: static, ngram\\."):
         potstill.distill(
             pa.table({"text": texts, "table": source}),
             target="table",
