@@ -119,12 +119,12 @@ def initial_weights(shape: BagShape, start: Floats, generator: torch.Generator) 
         return torch.randn(size, generator=generator) * scale
 
     weights: Weights = {
-        "words": normal(shape.n_words, shape.word_dim, scale=1.0),
+        "words": normal(shape.n_words, shape.word_dim, scale=0.1),
         "word_gain": torch.zeros(shape.n_words),
     }
     weights["words"][NOTHING] = 0
     if shape.n_buckets:
-        weights["pairs"] = normal(shape.n_buckets + 1, shape.pair_dim, scale=0.1)
+        weights["pairs"] = normal(shape.n_buckets + 1, shape.pair_dim, scale=0.01)
         weights["pairs"][NOTHING] = 0
     if shape.cardinalities:
         weights["levels"] = normal(sum(shape.cardinalities), shape.level_dim, scale=0.5)

@@ -16,7 +16,6 @@ from potstill.students.bag_of_words import (
     UNKNOWN,
     BagInputs,
     BagShape,
-    Weights,
     build_network,
     folded,
     initial_weights,
@@ -47,9 +46,8 @@ MOST_EXAMPLES_SEEN = 400_000
 RARE = 3.0
 """A word is worth as little as if it had been met so often more, and meant nothing then."""
 
-WordVectors = Callable[[tuple[str, ...], int], tuple[Floats, Floats]]
-"""Words, most frequent first, and a length D to ``(V, D)`` vectors of about unit variance; and ``(V,)``
-logarithms of their weights."""
+WordVectors = Callable[[tuple[str, ...], int], Floats]
+"""Words, most frequent first, and a length D to ``(V, D)`` vectors."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +136,8 @@ def fit_bag(
         start = np.log(np.clip(start, SMALLEST_PRIOR, None))
     weights = initial_weights(shape, start, torch.Generator().manual_seed(seed))
     if plan.vectors is not None:
-        _begin_at(weights, *plan.vectors(spec.words, plan.word_dim), kept)
+        weights["words"][FIRST_KNOWN:] = torch.from_numpy(plan.vectors(spec.words, plan.word_dim)[kept])
+        weights["words"][UNKNOWN] = 0
     schedule = plan.schedule(len(train), effort, time_limit_s)
     tracker = progress or Silent()
     tracker.start("training", schedule.epochs)
@@ -281,13 +280,6 @@ class FittedBag:
             numbers=self.reading.build_numbers(graph, tensors),
             levels=self.reading.build_levels(graph, tensors),
         )
-
-
-def _begin_at(weights: Weights, vectors: Floats, gain: Floats, kept: Ints) -> None:
-    """Give the kept words their vectors and weights, in place; an unknown word begins as nothing."""
-    weights["words"][FIRST_KNOWN:] = torch.from_numpy(vectors[kept])
-    weights["words"][UNKNOWN] = 0
-    weights["word_gain"][FIRST_KNOWN:] = torch.from_numpy(gain[kept])
 
 
 def _judge(valid: Examples, reading: Reading) -> BagJudge:
