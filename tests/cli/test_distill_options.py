@@ -176,8 +176,8 @@ def test_the_command_line_is_kept_as_it_was_typed() -> None:
 WRONG = [
     (
         "--student forest",
-        "There is no student called 'forest'; there are: additive, depthwise, gbdt, mlp, ngram, residual, static, "
-        "tabm, transformer.",
+        "There is no student called 'forest'; there are: additive, depthwise, gbdt, mlp, ngram, "
+        "residual, static, tabm, transformer.",
     ),
     ("--soft-targets-key id", "--soft-targets-key needs --soft-targets."),
     ("--soft-targets s.csv --teacher t.onnx", "Wanted either --teacher or --soft-targets, got both."),
