@@ -183,17 +183,18 @@ class FittedConvolutionalMember:
 
 ZOO_OF_IMAGES = (
     ConvolutionalMember(
-        name="residual", widths=(32, 64, 128, 256), blocks=(1, 1, 1, 1), mixing="cutout", smoothing=0.1
-    ),
-    ConvolutionalMember(name="residual-cutmix", widths=(40, 80, 256), blocks=(1, 1, 1), mixing="cutmix"),
-    ConvolutionalMember(
-        name="depthwise", widths=(24, 48, 112, 280), blocks=(1, 1, 2, 3), expansion=3, mixing="none"
+        name="residual", widths=(20, 48, 112, 256), blocks=(1, 1, 1, 1), mixing="cutout", smoothing=0.1
     ),
     ConvolutionalMember(
-        name="residual-mixup", widths=(24, 64, 160, 256), blocks=(2, 1, 1, 1), mixing="mixup", smoothing=0.0
+        name="residual-cutmix", widths=(16, 56, 128, 288), blocks=(1, 1, 1, 1), mixing="cutmix", smoothing=0.0
     ),
+    ConvolutionalMember(name="depthwise", widths=(16, 32, 80, 320), blocks=(1, 1, 2, 3), expansion=3),
     ConvolutionalMember(
-        name="residual-deep", stem=12, widths=(32, 48, 96, 256), blocks=(1, 2, 2, 1), mixing="none"
+        name="residual-mixup", widths=(24, 48, 96, 272), blocks=(1, 1, 1, 1), mixing="mixup", smoothing=0.0
+    ),
+    ConvolutionalMember(name="residual-deep", stem=12, widths=(16, 32, 96, 256), blocks=(2, 2, 2, 1)),
+    ConvolutionalMember(
+        name="residual-wide", stem=24, widths=(20, 40, 96, 320), blocks=(1, 1, 1, 1), mixing="cutmix"
     ),
 )
 """The members, the most useful first; every one has more than a million and a half of parameters."""
