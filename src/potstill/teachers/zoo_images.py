@@ -24,7 +24,7 @@ S_PER_PRODUCT, S_PER_VALUE = 9e-12, 3e-9
 """Seconds of one core for a multiplication and addition, and for a number that a layer puts out, in a forward
 pass in bfloat16."""
 
-S_PER_WEIGHT = 1e-9
+S_PER_WEIGHT = 2.5e-9
 """Seconds of one core in which a step changes one weight."""
 
 TRAINING_FACTOR, ANSWERS_FACTOR = 3.0, 1.2
@@ -71,10 +71,10 @@ class ConvolutionalMember(msgspec.Struct, frozen=True, kw_only=True):
     expansion: int | None = None
     mixing: Literal["none", "mixup", "cutmix", "cutout"] = "none"
     shift: float = 0.125
-    learning_rate: float = 0.1
-    weight_decay: float = 1e-3
+    learning_rate: float = 0.004
+    weight_decay: float = 0.05
     smoothing: float = 0.05
-    batch_size: int = 128
+    batch_size: int = 64
     epochs: int = MOST_EPOCHS
 
     @property
@@ -109,7 +109,7 @@ class ConvolutionalMember(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(self, epochs=max(FEWEST_EPOCHS, min(MOST_EPOCHS, epochs)))
 
     def cost_s(self, shape: Sequence[int], n_seen: float, n_answers: int) -> float:
-        """Seconds of one core to learn from so many pictures, each counted once an epoch, and to answer some."""
+        """Seconds of one core to learn from so many pictures, once an epoch each, and to answer some."""
         return self.training_s(shape) * n_seen + ANSWERS_FACTOR * self.forward_s(shape) * n_answers
 
     def training_s(self, shape: Sequence[int]) -> float:
@@ -183,19 +183,19 @@ class FittedConvolutionalMember:
 
 ZOO_OF_IMAGES = (
     ConvolutionalMember(
-        name="residual", widths=(20, 48, 112, 256), blocks=(1, 1, 1, 1), mixing="cutout", smoothing=0.1
+        name="residual", widths=(32, 48, 112, 256), blocks=(1, 1, 1, 1), mixing="cutout", smoothing=0.1
     ),
     ConvolutionalMember(
-        name="residual-cutmix", widths=(16, 56, 128, 288), blocks=(1, 1, 1, 1), mixing="cutmix", smoothing=0.0
+        name="residual-cutmix", widths=(16, 64, 128, 288), blocks=(1, 1, 1, 1), mixing="cutmix", smoothing=0.0
     ),
-    ConvolutionalMember(name="depthwise", widths=(16, 32, 80, 320), blocks=(1, 1, 2, 3), expansion=3),
     ConvolutionalMember(
-        name="residual-mixup", widths=(24, 48, 96, 272), blocks=(1, 1, 1, 1), mixing="mixup", smoothing=0.0
+        name="residual-mixup", widths=(32, 48, 96, 272), blocks=(1, 1, 1, 1), mixing="mixup", smoothing=0.0
     ),
     ConvolutionalMember(name="residual-deep", stem=12, widths=(16, 32, 96, 256), blocks=(2, 2, 2, 1)),
     ConvolutionalMember(
-        name="residual-wide", stem=24, widths=(20, 40, 96, 320), blocks=(1, 1, 1, 1), mixing="cutmix"
+        name="residual-wide", stem=32, widths=(16, 48, 96, 320), blocks=(1, 1, 1, 1), mixing="cutmix"
     ),
+    ConvolutionalMember(name="residual-plain", widths=(32, 64, 96, 256), blocks=(1, 1, 1, 1), smoothing=0.1),
 )
 """The members, the most useful first; every one has more than a million and a half of parameters."""
 
@@ -234,7 +234,7 @@ def default_image_members(
 
 def _narrowed(member: ConvolutionalMember, factor: float) -> ConvolutionalMember:
     """The member with fewer channels."""
-    widths = tuple(max(8, 8 * round(width * factor / 8)) for width in member.widths)
+    widths = tuple(max(8, 4 * round(width * factor / 4)) for width in member.widths)
     return msgspec.structs.replace(member, widths=widths)
 
 
