@@ -104,5 +104,7 @@ def test_time_decides_the_epochs_and_then_the_members(shape: tuple[int, int, int
     fewer = planned(10_000, 500)
     assert all(few.epochs <= many.epochs for few, many in zip(fewer, full, strict=False))
     assert len(planned(60_000, 20)) < len(full)
+    assert {each.mixing for each in planned(60_000, 20)} == {"none"}
+    assert {each.mixing for each in planned(500, 10_000)} == {each.mixing for each in ZOO_OF_IMAGES}
     seconds = sum(each.training_s(shape) * each.epochs * 10_000 for each in full)
     assert seconds < 2 * 1_000

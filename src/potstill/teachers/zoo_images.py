@@ -32,6 +32,9 @@ TRAINING_FACTOR, ANSWERS_FACTOR = 3.0, 1.2
 
 MOST_EPOCHS, FEWEST_EPOCHS = 100, 2
 
+MIXING_EPOCHS = 50
+"""With fewer epochs pictures are not mixed: what is learnt from mixtures is learnt more slowly."""
+
 _BEGINNING_S = 5.0
 _LEAST_PICTURES = 25_000
 """Pictures times epochs that a member should see at least: where time is shorter, members are narrower, then
@@ -103,10 +106,12 @@ class ConvolutionalMember(msgspec.Struct, frozen=True, kw_only=True):
     def within(
         self, seconds: float, n_rows: int, n_answers: int, shape: Sequence[int]
     ) -> ConvolutionalMember:
-        """The same member with as many epochs as ``seconds`` of one core suffice for."""
+        """The same member with the epochs there is time for; it mixes if they are many."""
         left_s = seconds - self.cost_s(shape, 0, n_answers)
         epochs = int(left_s / self.cost_s(shape, n_rows, 0))
-        return msgspec.structs.replace(self, epochs=max(FEWEST_EPOCHS, min(MOST_EPOCHS, epochs)))
+        epochs = max(FEWEST_EPOCHS, min(MOST_EPOCHS, epochs))
+        mixing = self.mixing if epochs >= MIXING_EPOCHS else "none"
+        return msgspec.structs.replace(self, epochs=epochs, mixing=mixing)
 
     def cost_s(self, shape: Sequence[int], n_seen: float, n_answers: int) -> float:
         """Seconds of one core to learn from so many pictures, once an epoch each, and to answer some."""
