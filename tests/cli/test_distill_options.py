@@ -174,7 +174,11 @@ def test_the_command_line_is_kept_as_it_was_typed() -> None:
 
 
 WRONG = [
-    ("--student forest", "There is no student called 'forest'; there are: additive, gbdt, mlp, tabm."),
+    (
+        "--student forest",
+        "There is no student called 'forest'; there are: additive, depthwise, gbdt, mlp, ngram, "
+        "residual, static, tabm, transformer.",
+    ),
     ("--soft-targets-key id", "--soft-targets-key needs --soft-targets."),
     ("--soft-targets s.csv --teacher t.onnx", "Wanted either --teacher or --soft-targets, got both."),
     ("--cache c --no-cache", "--cache and --no-cache contradict each other."),
@@ -213,9 +217,12 @@ def test_a_folder_that_may_not_be_written_is_refused_before_any_work(
 
 
 def test_malformed_values_are_refused_by_the_parser(run: Any) -> None:
-    done = run("distill", "train.csv", "-t", "y", "--column", "zip=text")
+    done = run("distill", "train.csv", "-t", "y", "--column", "zip=words")
     assert done.code == 2
-    assert "wanted NAME=KIND with KIND one of numeric, boolean, categorical, date, got 'zip=text'" in done.err
+    assert (
+        "wanted NAME=KIND with KIND one of numeric, boolean, categorical, date, text, got 'zip=words'"
+        in done.err
+    )
     done = run("distill", "train.csv", "-t", "y", "--synthetic", "many")
     assert "wanted a number or auto, got 'many'" in done.err
     done = run("distill", "train.csv", "-t", "y", "--time-limit", "3 weeks")

@@ -228,7 +228,10 @@ def test_the_page_loads_nothing(binary_html, regression_html):
         assert page.tags.count("script") == 1
         script = html[html.index("<script>") + 8 : html.index("</script>")]
         digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-        assert f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'" in html
+        assert (
+            f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
+            in html
+        )
         assert not {"fetch", "XMLHttpRequest", "import", "innerHTML"} & set(re.findall(r"\w+", script))
         for name, value in page.attributes:
             assert not name.startswith("on")

@@ -37,11 +37,9 @@ OUTPUT, RUN = "Output", "Run"
 @command(
     epilog=examples(
         "potstill distill train.csv --target income --out income.onnx --report income.html",
-        "potstill distill visits.parquet --target relapse --group patient_id --latency-ms 0.1 --json",
         "potstill distill train.csv --target y --teacher forest.skops --teacher booster.txt -o m.onnx",
         "potstill distill photos/ --out photos.onnx --report photos.html --time-limit 40m",
         "potstill distill reviews.parquet --text review --target stars --out reviews.onnx",
-        "potstill distill train.csv --target y --frontier points/ && potstill compare points/*.onnx",
     )
 )
 @click.argument("train", type=FILE)

@@ -22,6 +22,7 @@ from potstill.evaluation import measure_latency, measure_memory
 from potstill.evaluation.metrics import log_losses, squared_errors
 from potstill.export import artifact_bytes, carried_tokenizer, compose, fit_temperature
 from potstill.objectives import KD, MSE
+from potstill.students import Transformer
 from potstill.training.candidates import Assessment, Candidate, Found, choose, ranked, under
 from potstill.training.examples import LABELS_ONLY, RealTargets, Targets, make_examples
 from potstill.training.lesson import Lesson, Trial
@@ -208,6 +209,8 @@ def families_for(prepared: Prepared) -> list[Student]:
     """The families to search: those that read all columns and, where directions are asked for, keep them."""
     constrained = any(prepared.encoder.spec.monotone)
     families = families_of(prepared.schema, prepared.recipe)
+    if prepared.encoder.tokenizer is None:
+        families = [family for family in families if family.name != Transformer.name]
     return [family for family in families if family.keeps_monotone or not constrained]
 
 

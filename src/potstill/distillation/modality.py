@@ -13,6 +13,8 @@ import numpy as np
 from potstill.data.columns import arrow_column, to_texts
 from potstill.distillation.recipe import Recipe
 from potstill.modalities import ImageEncoder, TabularEncoder, TextEncoder
+from potstill.modalities.pretrained_pieces import narrowed
+from potstill.modalities.text import joined_texts
 from potstill.students import STUDENTS
 from potstill.teachers.zoo import default_members
 from potstill.teachers.zoo_images import default_image_members
@@ -157,7 +159,10 @@ def _text_encoder(schema: Schema, rows: nw.DataFrame[Any], recipe: Recipe) -> En
     from potstill.teachers.zoo_transformers import tokenizer_for
 
     checkpoint = checkpoint_of(recipe)
-    return TextEncoder.fit(schema, rows, tokenizer=tokenizer_for(checkpoint) if checkpoint else None)
+    if checkpoint is None:
+        return TextEncoder.fit(schema, rows)
+    tokenizer = narrowed(tokenizer_for(checkpoint), joined_texts(rows, schema))
+    return TextEncoder.fit(schema, rows, tokenizer=tokenizer)
 
 
 def _text_members(train: Dataset, recipe: Recipe, time: Time) -> list[Trainable]:

@@ -1,0 +1,105 @@
+"""Pictures and texts, each from rows to an artifact that answers as it was measured."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_iris, load_wine
+from sklearn.feature_extraction.text import HashingVectorizer
+from sklearn.linear_model import LogisticRegression
+
+import potstill
+from potstill.artifact.pictures import picture_of, png_bytes
+from potstill.distillation import Recipe
+from potstill.distillation.modality import IMAGES, TABLES, TEXTS, modality_of
+from potstill.errors import UserError
+from potstill.students import NGram, ResidualCNN
+from potstill.types import Column, Schema
+
+
+def described() -> tuple[list[str], np.ndarray[Any, Any]]:
+    """Texts of eight words each, and which of four tables each is about."""
+    loaders = (load_breast_cancer, load_diabetes, load_iris, load_wine)
+    words = [loader().DESCR.split() for loader in loaders]
+    texts = [[" ".join(whole[at : at + 8]) for at in range(0, len(whole), 4)] for whole in words]
+    return [text for each in texts for text in each], np.repeat(np.arange(4), [len(each) for each in texts])
+
+
+@pytest.mark.parametrize(
+    ("kinds", "wanted"),
+    [(["numeric"], TABLES), (["image"], IMAGES), (["text"], TEXTS), (["numeric", "text"], TEXTS)],
+)
+def test_the_columns_decide(kinds: list[Any], wanted: object) -> None:
+    columns = tuple(Column(f"c{at}", kind) for at, kind in enumerate(kinds))
+    assert modality_of(Schema(columns)) is wanted
+
+
+def test_pictures() -> None:
+    images, digits = load_digits(n_class=4, return_X_y=True)
+    pixels = (images * (255 / 16)).round().astype(np.uint8).reshape(-1, 8, 8, 1)
+    files = [png_bytes(picture) for picture in pixels]
+    fitted = LogisticRegression(max_iter=200).fit(images, digits)
+
+    def ensemble(rows: Any) -> Any:
+        seen = np.stack([picture_of(file, 1) for file in list(rows["image"])])
+        return fitted.predict_proba(seen.reshape(len(seen), -1) * (16 / 255))
+
+    result = potstill.distill(
+        pa.table({"image": files, "digit": digits}),
+        target="digit",
+        teachers=ensemble,
+        student=ResidualCNN(widths=(8, 16), blocks=(1, 1), learning_rate=0.01, epochs=6, shift=0.0),
+        recipe=Recipe(synthetic=0.5, cache=False, time_limit=90),
+    )
+    model = result.model
+    assert result.to_dict()["student"]["accuracy"] > 0.8
+    together = model.predict_proba({"image": files[:5]})
+    np.testing.assert_allclose(model.predict_proba({"image": pixels[:5]}), together, atol=1e-6)
+    one = model.predict_one({"image": base64.b64encode(files[0]).decode()})
+    np.testing.assert_allclose(list(one["probabilities"].values()), together[0], atol=1e-5)
+    larger = np.kron(pixels[0], np.ones((3, 2, 1), np.uint8))
+    mixed = model.predict_proba({"image": [pixels[1], larger]})
+    np.testing.assert_allclose(mixed[0], together[1], atol=1e-5)
+    with pytest.raises(UserError, match="takes pictures"):
+        model.predict_one({"image": "no picture"})
+    assert model.verify().n_rows == 8
+
+
+def test_texts() -> None:
+    texts, source = described()
+    hashed = HashingVectorizer(n_features=2**12)
+    fitted = LogisticRegression(C=10, max_iter=300).fit(hashed.transform(texts), source)
+
+    def ensemble(rows: Any) -> Any:
+        return fitted.predict_proba(hashed.transform(list(rows["text"])))
+
+    result = potstill.distill(
+        pa.table({"text": texts, "table": source}),
+        target="table",
+        teachers=ensemble,
+        student=NGram(epochs=15),
+        recipe=Recipe(synthetic=0.5, cache=False, encoder=False, time_limit=90),
+    )
+    model = result.model
+    assert model.schema.columns[0].kind == "text"
+    together = model.predict_proba({"text": [*texts[:3], "", None, "\N{GRINNING FACE}" * 200_000]})
+    assert np.isfinite(together).all()
+    one = model.predict_one({"text": texts[0]})
+    np.testing.assert_allclose(list(one["probabilities"].values()), together[0], atol=1e-5)
+    assert model.verify().n_rows == 8
+
+
+def test_a_student_that_cannot_read_the_columns_is_refused() -> None:
+    texts, source = described()
+    with pytest.raises(UserError, match="does not read columns of kind text; these do: static, ngram\\."):
+        potstill.distill(
+            pa.table({"text": texts, "table": source}),
+            target="table",
+            teachers=lambda rows: np.full((len(rows), 4), 0.25),
+            student=ResidualCNN(),
+            recipe=Recipe(cache=False, encoder=False, synthetic=0),
+        )
