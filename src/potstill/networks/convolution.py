@@ -26,7 +26,7 @@ FIXED = ("mean", "variance")
 
 MOMENTUM = 0.1
 EPSILON = 1e-5
-LARGEST_AT_FIRST, LARGEST_INSIDE, SMALLEST_INSIDE = 32, 16, 4
+LARGEST_AT_FIRST, LARGEST_INSIDE, SMALLEST_INSIDE = 32, 16, 2
 """Longer side of pictures: at most after the first convolution, after the stem; what is not halved again."""
 
 

@@ -66,7 +66,7 @@ class DepthwiseCNN(msgspec.Struct, frozen=True):
     reads: ClassVar[frozenset[ColumnKind]] = frozenset({"image"})
 
     stem: int = 16
-    widths: tuple[int, ...] = (24, 40, 72)
+    widths: tuple[int, ...] = (24, 40, 68)
     blocks: tuple[int, ...] = (1, 2, 2)
     expansion: int = 4
     learning_rate: float = 0.004

@@ -64,7 +64,7 @@ class ResidualCNN(msgspec.Struct, frozen=True):
     reads: ClassVar[frozenset[ColumnKind]] = frozenset({"image"})
 
     stem: int = 16
-    widths: tuple[int, ...] = (32, 48, 64)
+    widths: tuple[int, ...] = (32, 48, 48)
     blocks: tuple[int, ...] = (1, 1, 1)
     learning_rate: float = 0.004
     weight_decay: float = 0.05

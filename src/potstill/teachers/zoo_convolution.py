@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 ROWS_AT_ONCE = 512
 WARM_UP = 0.15
-AVERAGING_EPOCHS = 1.0
+AVERAGING_EPOCHS, STRIDE = 1.0, 4
+"""Epochs over which weights are averaged, and steps from one that counts to the next."""
 LEAST_LEFT = 0.5
 """Part of a picture that is left at least where another is mixed in or pasted on it."""
 
@@ -125,7 +126,7 @@ def _trained(
     optimizer = _optimizer(member, weights)
     batch = min(member.batch_size, max(16, len(inputs) // 8))
     steps = max(1, len(inputs) // batch)
-    keep = math.exp(-1 / max(1.0, AVERAGING_EPOCHS * steps))
+    keep = math.exp(-STRIDE / max(1.0, AVERAGING_EPOCHS * steps))
     shift = round(member.shift * min(inputs.pixels.shape[1:3]))
     step = 0
     for _ in range(member.epochs):
@@ -142,14 +143,15 @@ def _trained(
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             step += 1
-            with torch.no_grad():
-                current = min(keep, step / (step + 9))
-                torch._foreach_lerp_(list(averaged.values()), list(weights.values()), 1 - current)
+            if step % STRIDE == 0 or step == steps * member.epochs:
+                with torch.no_grad():
+                    current = min(keep, step / (step + 9 * STRIDE))
+                    torch._foreach_lerp_(list(averaged.values()), list(weights.values()), 1 - current)
     return averaged
 
 
 def _optimizer(member: ConvolutionalMember, weights: Weights) -> torch.optim.Optimizer:
-    """Gradient descent with momentum; only kernels and the last layer's weights decay."""
+    """AdamW; only kernels and the last layer's weights decay."""
     groups: dict[bool, list[Tensor]] = {True: [], False: []}
     for weight in weights.values():
         if weight.requires_grad:
@@ -158,7 +160,7 @@ def _optimizer(member: ConvolutionalMember, weights: Weights) -> torch.optim.Opt
         {"params": group, "weight_decay": member.weight_decay if decays else 0.0}
         for decays, group in groups.items()
     ]
-    return torch.optim.SGD(parameters, lr=member.learning_rate, momentum=0.9, nesterov=True)
+    return torch.optim.AdamW(parameters, lr=member.learning_rate, betas=(0.9, 0.99), fused=True)
 
 
 def _rate(done: float) -> float:

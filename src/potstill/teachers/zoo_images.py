@@ -24,7 +24,7 @@ S_PER_PRODUCT, S_PER_VALUE = 9e-12, 3e-9
 """Seconds of one core for a multiplication and addition, and for a number that a layer puts out, in a forward
 pass in bfloat16."""
 
-S_PER_WEIGHT = 1e-9
+S_PER_WEIGHT = 2.5e-9
 """Seconds of one core in which a step changes one weight."""
 
 TRAINING_FACTOR, ANSWERS_FACTOR = 3.0, 1.2
@@ -34,9 +34,13 @@ MOST_EPOCHS, FEWEST_EPOCHS = 100, 2
 
 _BEGINNING_S = 5.0
 _LEAST_PICTURES = 25_000
-"""Pictures times epochs that a member should see at least: where time is shorter, there are fewer members."""
+"""Pictures times epochs that a member should see at least: where time is shorter, members are narrower, then
+fewer."""
 
 _FEWEST_MEMBERS = 2
+
+_LIGHTER = (1.0, 0.7, 0.5, 0.35)
+"""Parts of their channels that members keep, tried one after the other until all of them have time enough."""
 
 
 class ConvolutionalMember(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,10 +71,10 @@ class ConvolutionalMember(msgspec.Struct, frozen=True, kw_only=True):
     expansion: int | None = None
     mixing: Literal["none", "mixup", "cutmix", "cutout"] = "none"
     shift: float = 0.125
-    learning_rate: float = 0.1
-    weight_decay: float = 1e-3
+    learning_rate: float = 0.004
+    weight_decay: float = 0.05
     smoothing: float = 0.05
-    batch_size: int = 128
+    batch_size: int = 64
     epochs: int = MOST_EPOCHS
 
     @property
@@ -100,10 +104,13 @@ class ConvolutionalMember(msgspec.Struct, frozen=True, kw_only=True):
         self, seconds: float, n_rows: int, n_answers: int, shape: Sequence[int]
     ) -> ConvolutionalMember:
         """The same member with as many epochs as ``seconds`` of one core suffice for."""
-        forward_s = self.forward_s(shape)
-        left_s = seconds - ANSWERS_FACTOR * forward_s * n_answers
-        epochs = int(left_s / (self.training_s(shape) * n_rows))
+        left_s = seconds - self.cost_s(shape, 0, n_answers)
+        epochs = int(left_s / self.cost_s(shape, n_rows, 0))
         return msgspec.structs.replace(self, epochs=max(FEWEST_EPOCHS, min(MOST_EPOCHS, epochs)))
+
+    def cost_s(self, shape: Sequence[int], n_seen: float, n_answers: int) -> float:
+        """Seconds of one core to learn from so many pictures, once an epoch each, and to answer some."""
+        return self.training_s(shape) * n_seen + ANSWERS_FACTOR * self.forward_s(shape) * n_answers
 
     def training_s(self, shape: Sequence[int]) -> float:
         """Seconds of one core for one picture in training."""
@@ -176,18 +183,19 @@ class FittedConvolutionalMember:
 
 ZOO_OF_IMAGES = (
     ConvolutionalMember(
-        name="residual", widths=(32, 64, 128, 256), blocks=(1, 1, 1, 1), mixing="cutout", smoothing=0.1
-    ),
-    ConvolutionalMember(name="residual-cutmix", widths=(40, 80, 256), blocks=(1, 1, 1), mixing="cutmix"),
-    ConvolutionalMember(
-        name="depthwise", widths=(24, 48, 112, 280), blocks=(1, 1, 2, 3), expansion=3, mixing="none"
+        name="residual", widths=(32, 48, 112, 256), blocks=(1, 1, 1, 1), mixing="cutout", smoothing=0.1
     ),
     ConvolutionalMember(
-        name="residual-mixup", widths=(24, 64, 160, 256), blocks=(2, 1, 1, 1), mixing="mixup", smoothing=0.0
+        name="residual-cutmix", widths=(16, 64, 128, 288), blocks=(1, 1, 1, 1), mixing="cutmix", smoothing=0.0
     ),
     ConvolutionalMember(
-        name="residual-deep", stem=12, widths=(32, 48, 96, 256), blocks=(1, 2, 2, 1), mixing="none"
+        name="residual-mixup", widths=(32, 48, 96, 272), blocks=(1, 1, 1, 1), mixing="mixup", smoothing=0.0
     ),
+    ConvolutionalMember(name="residual-deep", stem=12, widths=(16, 32, 96, 256), blocks=(2, 2, 2, 1)),
+    ConvolutionalMember(
+        name="residual-wide", stem=32, widths=(16, 48, 96, 320), blocks=(1, 1, 1, 1), mixing="cutmix"
+    ),
+    ConvolutionalMember(name="residual-plain", widths=(32, 64, 96, 256), blocks=(1, 1, 1, 1), smoothing=0.1),
 )
 """The members, the most useful first; every one has more than a million and a half of parameters."""
 
@@ -206,21 +214,28 @@ def default_image_members(
     shape
         Height, width and channels in which they are looked at.
     time_s
-        Seconds for all fits and answers of all members; where they are few there are fewer members.
+        Seconds for all fits and answers of all members; where they are few, members are narrower or fewer.
     threads
         Cores there are; as many members are at work side by side.
     """
     core_s = max(time_s - _BEGINNING_S, time_s / 2) * threads
-    least = [
-        each.training_s(shape) * _LEAST_PICTURES + ANSWERS_FACTOR * each.forward_s(shape) * n_answers
-        for each in ZOO_OF_IMAGES
-    ]
-    count = len(ZOO_OF_IMAGES)
+    for factor in _LIGHTER:
+        members = [_narrowed(each, factor) for each in ZOO_OF_IMAGES]
+        least = [each.cost_s(shape, _LEAST_PICTURES, n_answers) for each in members]
+        if sum(least) <= core_s:
+            break
+    count = len(members)
     while count > _FEWEST_MEMBERS and sum(least[:count]) > core_s:
         count -= 1
     # Every core is given as many members: the last round must not leave one idle.
     share_s = core_s / _evened(count, threads)
-    return [each.within(share_s, n_rows, n_answers, shape) for each in ZOO_OF_IMAGES[:count]]
+    return [each.within(share_s, n_rows, n_answers, shape) for each in members[:count]]
+
+
+def _narrowed(member: ConvolutionalMember, factor: float) -> ConvolutionalMember:
+    """The member with fewer channels."""
+    widths = tuple(max(8, 4 * round(width * factor / 4)) for width in member.widths)
+    return msgspec.structs.replace(member, widths=widths)
 
 
 def _evened(count: int, threads: int) -> float:
