@@ -54,7 +54,9 @@ def accuracy(student: Student, encoder: TextEncoder, rows: nw.DataFrame[Any], la
 
 
 @pytest.mark.parametrize(
-    "student", [NGram(hidden=(16,)), Static(word_dim=8, hidden=(16,))], ids=lambda s: s.name
+    "student",
+    [NGram(hidden=(16,)), Static(word_dim=8, units=8, hidden=(16,), learning_rate=0.01)],
+    ids=lambda s: s.name,
 )
 def test_texts_beside_other_columns(student: Student) -> None:
     """The answer is in the number for one half of the rows, in the text for the other."""
@@ -161,7 +163,7 @@ def test_a_student_begins_at_the_encoder(
     rows = nw.from_native(pl.DataFrame({"text": texts}))
     new = nw.from_native(pl.DataFrame({"text": ["abh", "hga"] * 2}))
     encoder = TextEncoder.fit(Schema((Column("text", "text"),)), rows, more_rows=new)
-    student = Static(checkpoint=checkpoint, word_dim=8, hidden=(), word_dropout=0.0, pairs=0)
+    student = Static(checkpoint=checkpoint, word_dim=8, hidden=(), word_dropout=0.0, units=0)
     fitted, _ = student.fit(
         taught(encoder.encode(rows), labels),
         None,

@@ -29,7 +29,7 @@ SMALL: dict[str, Student] = {
     "mlp": MLP(hidden=(16,), learning_rate=0.1, epochs=30),
     "tabm": TabM(hidden=(16,), heads=3, kept=2, learning_rate=0.1, epochs=30),
     "additive": Additive(),
-    "static": Static(word_dim=32, pair_dim=8, hidden=(32,), epochs=30),
+    "static": Static(word_dim=32, units=16, hidden=(32,), learning_rate=0.003, epochs=30),
     "ngram": NGram(epochs=20),
     "residual": ResidualCNN(widths=(8, 16), blocks=(1, 1), learning_rate=0.01, epochs=10, shift=0.0),
     "depthwise": DepthwiseCNN(

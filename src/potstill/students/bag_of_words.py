@@ -1,8 +1,13 @@
 """The network of `NGram` and `Static`, said twice: in torch and as ONNX nodes.
 
 Each word has a vector, and so has, if wanted, each pair of neighbours by its hash. The vectors of a text are
-added up, divided by the root of their number, put beside the numbers and categories of the row, and go
+added up and divided by the root of their number. If wanted, units look at a few words in a row, and each
+gives its largest answer in the text. All that is put beside the numbers and categories of the row, and goes
 through dense layers with ReLU between them.
+
+References
+----------
+Kim (2014), Convolutional Neural Networks for Sentence Classification (the units that look at words in a row).
 """
 
 from __future__ import annotations
@@ -24,8 +29,9 @@ from potstill.types import Floats, Ints
 
 Weights: TypeAlias = dict[str, Tensor]
 """``words`` ``(R, D)`` and ``pairs`` ``(B + 1, P)``, of which row 0 is 0; in training ``word_gain`` ``(R,)``,
-the logarithm of each word's weight; ``levels`` ``(L, E)`` of the categories; ``weight{i}`` ``(in, out)`` and
-``bias{i}`` ``(out,)`` of each hidden layer, ``logit_weight`` ``(H, K)`` and ``logit_bias`` ``(K,)``."""
+the logarithm of each word's weight; ``levels`` ``(L, E)`` of the categories; ``window`` ``(U, D · w)`` and
+``window_bias`` ``(U,)`` of the units that look at w words; ``weight{i}`` ``(in, out)`` and ``bias{i}``
+``(out,)`` of each hidden layer, ``logit_weight`` ``(H, K)`` and ``logit_bias`` ``(K,)``."""
 
 TABLES = ("words", "pairs", "levels")
 """Weights of which rows are looked up."""
@@ -49,6 +55,8 @@ class BagShape:
         D: length of a word's vector.
     n_buckets, pair_dim
         B: hashes of pairs, 0 for no pairs; P: length of a pair's vector.
+    window, n_units
+        w: words in a row that units look at, an odd number; U: units, 0 for none.
     n_numbers
         Scaled numbers and indicators of missing ones.
     cardinalities, level_dim
@@ -63,6 +71,8 @@ class BagShape:
     word_dim: int
     n_buckets: int
     pair_dim: int
+    window: int
+    n_units: int
     n_numbers: int
     cardinalities: tuple[int, ...]
     level_dim: int
@@ -78,7 +88,8 @@ class BagShape:
     def n_inputs(self) -> int:
         """Width of the first dense layer's input."""
         pairs = self.pair_dim if self.n_buckets else 0
-        return self.word_dim + pairs + self.n_numbers + len(self.cardinalities) * self.level_dim
+        levels = len(self.cardinalities) * self.level_dim
+        return self.word_dim + pairs + self.n_units + self.n_numbers + levels
 
 
 @dataclass(frozen=True)
@@ -126,6 +137,10 @@ def initial_weights(shape: BagShape, start: Floats, generator: torch.Generator) 
     if shape.n_buckets:
         weights["pairs"] = normal(shape.n_buckets + 1, shape.pair_dim, scale=0.01)
         weights["pairs"][NOTHING] = 0
+    if shape.n_units:
+        seen = shape.word_dim * shape.window
+        weights["window"] = normal(shape.n_units, seen, scale=1 / math.sqrt(seen))
+        weights["window_bias"] = torch.zeros(shape.n_units)
     if shape.cardinalities:
         weights["levels"] = normal(sum(shape.cardinalities), shape.level_dim, scale=0.5)
     widths = [shape.n_inputs, *shape.hidden]
@@ -146,7 +161,13 @@ def forward(
 ) -> Tensor:
     """Logits ``(n, K)``; ``dropout`` is the part of each dense layer's inputs that is left out."""
     gain = torch.exp(weights["word_gain"][inputs.words]) if "word_gain" in weights else None
-    parts = [_pooled(weights["words"], inputs.words, gain)]
+    parts = []
+    if "window" in weights:
+        vectors = torch.nn.functional.embedding(inputs.words, weights["words"], padding_idx=NOTHING)
+        vectors = vectors if gain is None else vectors * gain[:, :, None]
+        parts += [_mean(vectors.sum(dim=1), inputs.words), _windows(weights, vectors, inputs.words)]
+    else:
+        parts.append(_pooled(weights["words"], inputs.words, gain))
     if "pairs" in weights:
         parts.append(_pooled(weights["pairs"], pair_rows(inputs.words, len(weights["pairs"]) - 1)))
     if inputs.numbers.shape[1]:
@@ -200,10 +221,13 @@ def build_network(
     levels: str | None,
 ) -> str:
     """Add the nodes of `forward` for `folded` weights; ``words`` are rows, of the others None is empty."""
-    parts = [_build_pooled(graph, weights["words"], words, storage)]
+    vectors = _build_rows(graph, weights["words"], words, storage)
+    parts = [_build_mean(graph, vectors, words)]
+    if "window" in weights:
+        parts.append(_build_windows(graph, weights, vectors, words, storage))
     if "pairs" in weights:
         pairs = _build_pair_rows(graph, words, len(weights["pairs"]) - 1)
-        parts.append(_build_pooled(graph, weights["pairs"], pairs, storage))
+        parts.append(_build_mean(graph, _build_rows(graph, weights["pairs"], pairs, storage), pairs))
     if numbers is not None:
         parts.append(numbers)
     if levels is not None:
@@ -225,7 +249,20 @@ def _pooled(table: Tensor, rows: Tensor, gain: Tensor | None = None) -> Tensor:
     added = torch.nn.functional.embedding_bag(
         rows, table, mode="sum", per_sample_weights=weight, padding_idx=NOTHING
     )
+    return _mean(added, rows)
+
+
+def _mean(added: Tensor, rows: Tensor) -> Tensor:
     return added / torch.sqrt((rows != NOTHING).sum(dim=1, keepdim=True) + 1)
+
+
+def _windows(weights: Mapping[str, Tensor], vectors: Tensor, rows: Tensor) -> Tensor:
+    """``(n, U)``: the largest answer of each unit, of vectors ``(n, T, D)``; at least 0."""
+    kernel = weights["window"].view(len(weights["window"]), vectors.shape[2], -1)
+    answers = torch.nn.functional.conv1d(
+        vectors.transpose(1, 2), kernel, weights["window_bias"], padding=kernel.shape[2] // 2
+    )
+    return (torch.relu(answers) * (rows != NOTHING)[:, None]).amax(dim=2).float()
 
 
 def _dropped(hidden: Tensor, dropout: float, generator: torch.Generator | None) -> Tensor:
@@ -235,25 +272,48 @@ def _dropped(hidden: Tensor, dropout: float, generator: torch.Generator | None) 
     return hidden * kept / (1 - dropout)
 
 
-def _build_pooled(graph: GraphBuilder, table: Floats, rows: str, storage: Storage) -> str:
-    """Add the nodes of `_pooled`; rows of whole numbers are made float32 one by one, not the whole table."""
-    scale = None
+def _build_rows(graph: GraphBuilder, table: Floats, rows: str, storage: Storage) -> str:
+    """Add the nodes that look up rows; those of whole numbers are made float32 one by one."""
     if storage == "float32" or table.size < FEW:
-        found = graph.node("Gather", graph.constant(table), rows)
-    else:
-        if storage == "int8":
-            whole, scale = quantized(table)
-            kept = graph.constant(whole)
-        else:
-            kept = graph.constant(table.astype(np.float16))
-        found = graph.node("Cast", graph.node("Gather", kept, rows), to=TensorProto.FLOAT)
+        return graph.node("Gather", graph.constant(table), rows)
+    if storage == "float16":
+        found = graph.node("Gather", graph.constant(table.astype(np.float16)), rows)
+        return graph.node("Cast", found, to=TensorProto.FLOAT)
+    whole, scale = quantized(table)
+    found = graph.node("Cast", graph.node("Gather", graph.constant(whole), rows), to=TensorProto.FLOAT)
+    return graph.node("Mul", found, graph.constant(scale))
+
+
+def _build_mean(graph: GraphBuilder, vectors: str, rows: str) -> str:
+    """Add the nodes from vectors ``(n, T, D)`` to their sum by the root of their number, ``(n, D)``."""
     axis = graph.constant(np.array([1], dtype=np.int64))
-    added = graph.node("ReduceSum", found, axis, keepdims=0)
-    there = graph.node("Cast", graph.node("Cast", rows, to=TensorProto.BOOL), to=TensorProto.FLOAT)
-    number = graph.node("ReduceSum", there, axis, keepdims=1)
-    root = graph.node("Sqrt", graph.node("Add", number, graph.constant(np.ones(1, dtype=np.float32))))
-    mean = graph.node("Div", added, root)
-    return mean if scale is None else graph.node("Mul", mean, graph.constant(scale))
+    added = graph.node("ReduceSum", vectors, axis, keepdims=0)
+    number = graph.node("ReduceSum", _build_there(graph, rows), axis, keepdims=1)
+    one = graph.constant(np.ones(1, dtype=np.float32))
+    return graph.node("Div", added, graph.node("Sqrt", graph.node("Add", number, one)))
+
+
+def _build_windows(
+    graph: GraphBuilder, weights: Mapping[str, Floats], vectors: str, rows: str, storage: Storage
+) -> str:
+    """Add the nodes of `_windows`."""
+    units, seen = weights["window"].shape
+    dim = weights["words"].shape[1]
+    flat = build_weight(graph, weights["window"], stored("window", storage))
+    kernel = graph.node("Reshape", flat, graph.constant(np.array([units, dim, seen // dim], dtype=np.int64)))
+    reach = seen // dim // 2
+    columns = graph.node("Transpose", vectors, perm=[0, 2, 1])
+    bias = graph.constant(weights["window_bias"])
+    answers = graph.node("Relu", graph.node("Conv", columns, kernel, bias, pads=[reach, reach]))
+    second = graph.constant(np.array([1], dtype=np.int64))
+    there = graph.node("Unsqueeze", _build_there(graph, rows), second)
+    last = graph.constant(np.array([2], dtype=np.int64))
+    return graph.node("ReduceMax", graph.node("Mul", answers, there), last, keepdims=0)
+
+
+def _build_there(graph: GraphBuilder, rows: str) -> str:
+    """Add the nodes from rows ``(n, T)`` to 1 where there is one, else 0."""
+    return graph.node("Cast", graph.node("Cast", rows, to=TensorProto.BOOL), to=TensorProto.FLOAT)
 
 
 def _build_pair_rows(graph: GraphBuilder, words: str, n_buckets: int) -> str:

@@ -58,7 +58,7 @@ class BagPlan:
     ----------
     n_words
         Words that are known at most; the most useful ones.
-    word_dim, n_buckets, pair_dim, level_dim, hidden
+    word_dim, n_buckets, pair_dim, window, n_units, level_dim, hidden
         As in `BagShape`.
     learning_rate, weight_decay, dropout, epochs, batch_size
         As in `Schedule`; None for the last two: by the number of rows.
@@ -74,6 +74,8 @@ class BagPlan:
     word_dim: int
     n_buckets: int
     pair_dim: int
+    window: int
+    n_units: int
     level_dim: int
     hidden: tuple[int, ...]
     learning_rate: float
@@ -125,6 +127,8 @@ def fit_bag(
         word_dim=plan.word_dim,
         n_buckets=plan.n_buckets,
         pair_dim=plan.pair_dim,
+        window=plan.window,
+        n_units=plan.n_units,
         n_numbers=scaling.width,
         cardinalities=spec.cardinalities,
         level_dim=plan.level_dim,

@@ -10,13 +10,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from potstill.networks.fine_tuning import half_precision
 from potstill.students.bag_of_words import NOTHING, TABLES, UNKNOWN, BagInputs, Weights, forward
 from potstill.students.network import kind_of
 from potstill.students.network_training import Epochs, Lesson, Schedule, label_loss
 from potstill.types import Progress
 
 AVERAGING_EPOCHS = 0.5
-ROWS_AT_ONCE = 2048
+ROWS_AT_ONCE = 1024
+BATCHES_SORTED = 16
 RATES: Mapping[str, float] = {"word_gain": 3.0}
 """Learning rate of kinds of weight, as a multiple of the others'."""
 
@@ -66,17 +68,19 @@ def train_bag(
     keep = math.exp(-1 / max(1.0, AVERAGING_EPOCHS * steps))
     last = schedule.stop_after or schedule.epochs
     best, best_loss, best_epoch = averaged, math.inf, Epochs(last, schedule.epochs)
+    lengths = (lesson.inputs.words != NOTHING).sum(dim=1)
     begin, gone = time.monotonic(), 0.0
     for epoch in range(last):
-        order = torch.randperm(len(lesson.inputs), generator=generator)
-        for step, rows in enumerate(torch.split(order, schedule.batch_size)):
+        batches = _batches(lengths, schedule.batch_size, generator)
+        for step, rows in enumerate(batches):
             gone = schedule.done(epoch + step / steps, time.monotonic() - begin)
             if gone >= 1.0:
                 break
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = rate * schedule.rate(gone) / schedule.learning_rate
             inputs = _without_some(lesson.inputs.take(rows), word_dropout, generator)
-            logits = forward(weights, inputs, dropout=schedule.dropout, generator=generator)
+            with half_precision():
+                logits = forward(weights, inputs, dropout=schedule.dropout, generator=generator).float()
             gradients = torch.autograd.grad(lesson.loss(logits, rows), learnt)
             for weight, gradient in zip(learnt, gradients, strict=True):
                 weight.grad = gradient
@@ -94,6 +98,15 @@ def train_bag(
         if out_of_patience or gone >= 1.0:
             break
     return best, best_epoch
+
+
+def _batches(lengths: Tensor, batch_size: int, generator: torch.Generator) -> list[Tensor]:
+    """All rows in random order, texts of about the same length together: short ones are soon done with."""
+    drawn = torch.randperm(len(lengths), generator=generator)
+    batches: list[Tensor] = []
+    for rows in torch.split(drawn, BATCHES_SORTED * batch_size):
+        batches += torch.split(rows[torch.argsort(lengths[rows], stable=True)], batch_size)
+    return [batches[at] for at in torch.randperm(len(batches), generator=generator).tolist()]
 
 
 def forward_in_chunks(weights: Mapping[str, Tensor], inputs: BagInputs) -> Tensor:

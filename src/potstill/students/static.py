@@ -25,7 +25,7 @@ from potstill.types import (
 
 
 class Static(msgspec.Struct, frozen=True):
-    """The vectors of a text's words, weighted and added up, under dense layers.
+    """The vectors of a text's words, weighted and added up, and units that look at a few words in a row.
 
     Parameters
     ----------
@@ -36,10 +36,10 @@ class Static(msgspec.Struct, frozen=True):
         Words that are known at most.
     word_dim
         Length of a word's vector, at size 1.
-    pairs
-        Hashes of pairs of neighbours, at size 1; 0 for words alone.
-    pair_dim
-        Length of a pair's vector.
+    window
+        Words in a row, an odd number, that units look at together.
+    units
+        Such units, at size 1; 0 for words alone.
     hidden
         Widths of the hidden layers, at size 1; none is a linear model.
     dropout, learning_rate, weight_decay
@@ -57,6 +57,7 @@ class Static(msgspec.Struct, frozen=True):
 
     References
     ----------
+    Kim (2014), Convolutional Neural Networks for Sentence Classification.
     Tulkens, van Dongen (2024), Model2Vec: Fast State-of-the-Art Static Embeddings.
     """
 
@@ -69,13 +70,13 @@ class Static(msgspec.Struct, frozen=True):
 
     checkpoint: str | None = None
     words: int = 50_000
-    word_dim: int = 128
-    pairs: int = 8_000
-    pair_dim: int = 32
+    word_dim: int = 64
+    window: int = 5
+    units: int = 128
     hidden: tuple[int, ...] = (128,)
     dropout: float = 0.2
     word_dropout: float = 0.15
-    learning_rate: float = 0.003
+    learning_rate: float = 0.002
     weight_decay: float = 0.0
     epochs: int | None = None
     batch_size: int | None = None
@@ -91,7 +92,7 @@ class Static(msgspec.Struct, frozen=True):
         return (
             msgspec.structs.replace(self, hidden=()),
             msgspec.structs.replace(self, word_dropout=0.3, dropout=0.3),
-            msgspec.structs.replace(self, pairs=0),
+            msgspec.structs.replace(self, units=0),
         )
 
     def fit(
@@ -126,8 +127,10 @@ class Static(msgspec.Struct, frozen=True):
         return BagPlan(
             n_words=self.words,
             word_dim=max(1, round(self.word_dim * self.size)),
-            n_buckets=round(self.pairs * math.sqrt(self.size)),
-            pair_dim=max(1, round(self.pair_dim * math.sqrt(self.size))),
+            n_buckets=0,
+            pair_dim=0,
+            window=self.window,
+            n_units=round(self.units * math.sqrt(self.size)),
             level_dim=8,
             hidden=tuple(max(2, round(width * math.sqrt(self.size))) for width in self.hidden),
             learning_rate=self.learning_rate,
