@@ -17,7 +17,7 @@ from potstill.artifact.pictures import picture_of, png_bytes
 from potstill.distillation import Recipe
 from potstill.distillation.modality import IMAGES, TABLES, TEXTS, modality_of
 from potstill.errors import UserError
-from potstill.students import NGram, ResidualCNN
+from potstill.students import NGram, ResidualCNN, Transformer
 from potstill.types import Column, Schema
 
 
@@ -93,9 +93,45 @@ def test_texts() -> None:
     assert model.verify().n_rows == 8
 
 
+def test_texts_in_pieces() -> None:
+    """A transformer takes ids; its artifact is asked with texts all the same, also with endless ones."""
+    texts, source = described()
+    result = potstill.distill(
+        pa.table({"text": texts, "table": source}),
+        target="table",
+        teachers=lambda rows: np.full((len(rows), 4), 0.25),
+        student=Transformer(width=16, layers=1, epochs=2),
+        recipe=Recipe(synthetic=0, cache=False, encoder=False, time_limit=90),
+    )
+    model = result.model
+    inputs = model.session.get_inputs()
+    assert [(each.name, each.type) for each in inputs] == [("text", "tensor(int64)")]
+    asked = [texts[0], "", "word " * 5_000, "\N{GRINNING FACE} unseen"]
+    together = model.predict_proba({"text": asked})
+    alone = [list(model.predict_one({"text": text})["probabilities"].values()) for text in asked]
+    np.testing.assert_allclose(alone, together, atol=1e-5)
+
+
+def test_values_for_pictures() -> None:
+    """The default ensemble on a regression: fitted once, weighed by the validation rows alone."""
+    images, digits = load_digits(n_class=4, return_X_y=True)
+    pixels = (images * (255 / 16)).round().astype(np.uint8).reshape(-1, 8, 8, 1)[:300]
+    result = potstill.distill(
+        (pixels, digits[:300].astype(float)),
+        student=ResidualCNN(widths=(8, 16), blocks=(1, 1), learning_rate=0.01, epochs=3, shift=0.0),
+        recipe=Recipe(task="regression", synthetic=0.2, cache=False, time_limit=60),
+    )
+    scores = result.to_dict()
+    assert scores["teacher"]["rmse"] < 1.2
+    assert result.card.lineage.transfer_rows["real"] < 300
+    assert sum(result.card.lineage.members.values()) == pytest.approx(1.0)
+
+
 def test_a_student_that_cannot_read_the_columns_is_refused() -> None:
     texts, source = described()
-    with pytest.raises(UserError, match="does not read columns of kind text; these do: static, ngram\\."):
+    with pytest.raises(
+        UserError, match="does not read columns of the kinds text; these do: static, ngram, transformer"
+    ):
         potstill.distill(
             pa.table({"text": texts, "table": source}),
             target="table",

@@ -16,9 +16,10 @@ from PIL import Image
 
 from potstill.artifact.pictures import pnm_bytes
 from potstill.artifact.session import open_session
+from potstill.data.pictures import picture_shape
 from potstill.errors import UserError
 from potstill.graph import GraphBuilder
-from potstill.modalities.image import ImageEncoder, picture_shape, resized
+from potstill.modalities.image import ImageEncoder, resized
 from potstill.types import Column, Schema
 
 SIZES = [(32, 32), (1, 1), (7, 90), (200, 130), (32, 50), (33, 31)]

@@ -56,7 +56,7 @@ def test_a_member_tells_texts_apart(member: NGramMember) -> None:
     assert probs.shape == (len(test), 4)
     np.testing.assert_allclose(probs.sum(axis=1), 1, atol=1e-4)
     right = (probs.argmax(axis=1) == test.labels).mean()
-    assert right > np.bincount(SOURCE).max() / len(SOURCE) + 0.15
+    assert right > np.bincount(SOURCE).max() / len(SOURCE) + 0.2
     assert np.array_equal(member.fit(train, seed=0).predict(test), probs)
 
 

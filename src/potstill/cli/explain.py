@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,13 +23,14 @@ def explain(
     target: str | None,
     test: Path | None,
     student: Student | None,
-    budget: Budget | None,
+    budget: Callable[[Budget], Budget],
     recipe: Recipe,
     seed: int,
     as_json: bool,
 ) -> None:
     """Print the task, the columns the model would ask for and the splits of a run."""
     from potstill.data import load_dataset
+    from potstill.distillation.modality import modality_of
     from potstill.distillation.monotone import check_keeps_monotone, describe_monotone, with_monotone
     from potstill.distillation.prepare import matching, split_rows, student_schema
 
@@ -52,7 +54,7 @@ def explain(
     task = loaded.dataset.task
     schema = student_schema(with_monotone(loaded.dataset.schema, recipe.monotone, task), recipe)
     notes = [*loaded.notes, *describe_monotone(schema, task)]
-    most = None if budget is None else budget.max_columns
+    most = budget(modality_of(schema).budget).max_columns
     if most is not None and most < len(schema.columns):
         notes.append(f"The run picks the {most} of these {len(schema.columns)} columns that are worth most.")
     if as_json:

@@ -341,8 +341,8 @@ def student_from(name: str | None) -> Student | None:
     return student
 
 
-def budget_from(chosen: Mapping[str, Any]) -> Budget | None:
-    """What was asked for; None, and so the default budget, where nothing was.
+def budget_from(chosen: Mapping[str, Any]) -> Callable[[Budget], Budget]:
+    """What was asked for, as a change of the default budget.
 
     Limits on memory, operator set and columns come on top of the default latency and size, unless one of
     these is given.
@@ -354,7 +354,6 @@ def budget_from(chosen: Mapping[str, Any]) -> Budget | None:
     """
     import msgspec
 
-    from potstill.distillation.run import DEFAULT_BUDGET
     from potstill.types import Budget
 
     limits = {name: chosen.get(name) for name in Budget.__struct_fields__}
@@ -365,8 +364,6 @@ def budget_from(chosen: Mapping[str, Any]) -> Budget | None:
                 f"Wanted {option_name} above 0, got {limit:g}.", hint="Leave it out for the default."
             )
     given = {name: limit for name, limit in limits.items() if limit is not None}
-    if not given:
-        return None
     if {"latency_ms", "size_kb"} & given.keys():
-        return Budget(**given)
-    return msgspec.structs.replace(DEFAULT_BUDGET, **given)
+        return lambda _: Budget(**given)
+    return lambda default: msgspec.structs.replace(default, **given)

@@ -23,9 +23,11 @@ IMAGE, LABEL = "image", "label"
 LARGEST_SIDE = 64
 """Pictures are looked at in this many pixels a side at most: what two cores can learn from in minutes."""
 
+SIDE_STEP, SHORT_SIDE = 4, 16
+"""Sides are multiples of the first, so that they can be halved twice; those below the second stay as is."""
+
 _LOOKED_AT = 500
 _COLOUR_SHARE = 0.01
-_STEP = 4
 
 
 def picture_folder(folder: Path) -> pa.Table:
@@ -173,15 +175,36 @@ def picture_column(values: pa.Array, name: str, has_missing: bool) -> Column:
             f"Wanted pictures in column {name!r}, but none of {len(rows)} looked at can be read.",
             hint="give the bytes of PNG or JPEG files, whole ones.",
         )
-    height, width = np.median([picture.shape[:2] for picture in seen], axis=0)
-    scale = min(1.0, LARGEST_SIDE / max(height, width))
     coloured = np.mean([_is_coloured(picture) for picture in seen]) >= _COLOUR_SHARE
-    shape = (_side(height * scale), _side(width * scale), 3 if coloured else 1)
+    shape = picture_shape(np.array([picture.shape[:2] for picture in seen]), 3 if coloured else 1)
     return Column(name, "image", has_missing=has_missing, shape=shape)
 
 
+def picture_shape(sizes: Ints, channels: int, *, largest: int = LARGEST_SIDE) -> tuple[int, int, int]:
+    """The shape in which a model looks at pictures: their median size, or smaller.
+
+    Parameters
+    ----------
+    sizes
+        ``(n, 2)`` height and width of each training picture.
+    channels
+        1 for grey, 3 for colours.
+    largest
+        Longest side of the shape; what is larger shrinks to it in proportion.
+
+    Returns
+    -------
+    Height, width and channels. Sides of 16 and more are multiples of 4.
+    """
+    height, width = np.maximum(np.median(sizes, axis=0), 1)
+    scale = min(1.0, largest / max(height, width))
+    return _side(height * scale), _side(width * scale), channels
+
+
 def _side(length: float) -> int:
-    return max(_STEP, round(length / _STEP) * _STEP)
+    if length < SHORT_SIDE:
+        return max(1, round(length))
+    return SIDE_STEP * round(length / SIDE_STEP)
 
 
 def _is_coloured(picture: NDArray[np.uint8]) -> bool:

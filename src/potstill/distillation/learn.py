@@ -208,10 +208,16 @@ def _picked(found: Found, number: int) -> Candidate:
 def families_for(prepared: Prepared) -> list[Student]:
     """The families to search: those that read all columns and, where directions are asked for, keep them."""
     constrained = any(prepared.encoder.spec.monotone)
-    families = families_of(prepared.schema, prepared.recipe)
-    if prepared.encoder.tokenizer is None:
-        families = [family for family in families if family.name != Transformer.name]
+    families = [
+        family for family in families_of(prepared.schema, prepared.recipe) if _reads(family, prepared)
+    ]
     return [family for family in families if family.keeps_monotone or not constrained]
+
+
+def _reads(student: Student, prepared: Prepared) -> bool:
+    """Whether ``student`` reads all columns; a transformer reads one text, cut into pieces, and no more."""
+    kinds = {column.kind for column in prepared.schema.columns}
+    return kinds <= student.reads and (student.name != Transformer.name or bool(prepared.encoder.spec.pieces))
 
 
 def _named(student: Student, prepared: Prepared) -> Student:
@@ -222,12 +228,12 @@ def _named(student: Student, prepared: Prepared) -> Student:
     UserError
         It cannot learn from such columns.
     """
-    kinds = {column.kind for column in prepared.schema.columns}
-    if not kinds <= student.reads:
+    if not _reads(student, prepared):
+        kinds = [column.kind for column in prepared.schema.columns]
         able = [family.name for family in families_for(prepared)]
         raise UserError(
-            f"The student {student.name!r} does not read columns of kind "
-            f"{', '.join(sorted(kinds - student.reads))}; these do: {', '.join(able)}.",
+            f"The student {student.name!r} does not read columns of the kinds "
+            f"{', '.join(sorted(kinds))}; these do: {', '.join(able)}.",
             hint="Leave the student out to search them all.",
         )
     return begun(student, prepared.recipe)

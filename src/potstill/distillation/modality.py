@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 import narwhals as nw
 import numpy as np
 
-from potstill.data.columns import arrow_column, to_texts
 from potstill.distillation.recipe import Recipe
 from potstill.modalities import ImageEncoder, TabularEncoder, TextEncoder
-from potstill.modalities.pretrained_pieces import narrowed
+from potstill.modalities.pretrained_pieces import fresh_wordpiece, narrowed
 from potstill.modalities.text import joined_texts
 from potstill.students import STUDENTS
 from potstill.teachers.zoo import default_members
@@ -23,6 +22,8 @@ from potstill.types import TABLE_KINDS, Budget, ColumnKind, Dataset, Encoder, Sc
 PLANNED, ASKED_PER_CORE, LEAST_FITTING = 0.8, 2, 0.15
 """Of the time for members on texts: the part that is planned, how many of them every core asks about all
 rows, and the part that fits have in any case."""
+
+Rows: TypeAlias = nw.DataFrame[Any]
 
 MEASURED_TEXTS = 2_000
 """Texts that tell how long they are."""
@@ -59,7 +60,7 @@ class Modality:
     name
         ``tables``, ``images`` or ``texts``.
     encoder
-        Schema, training rows and recipe to the encoder.
+        Schema, training rows, unlabelled rows or None, and recipe to the encoder.
     members
         Training rows, recipe and time to the members of the default ensemble.
     augmenter
@@ -79,7 +80,7 @@ class Modality:
     """
 
     name: str
-    encoder: Callable[[Schema, nw.DataFrame[Any], Recipe], Encoder]
+    encoder: Callable[[Schema, Rows, Rows | None, Recipe], Encoder]
     members: Callable[[Dataset, Recipe, Time], list[Trainable]]
     augmenter: str
     synthetic_per_row: float
@@ -126,7 +127,7 @@ def checkpoint_of(recipe: Recipe) -> str | None:
     return default_checkpoint()
 
 
-def _table_encoder(schema: Schema, rows: nw.DataFrame[Any], recipe: Recipe) -> Encoder:  # noqa: ARG001
+def _table_encoder(schema: Schema, rows: Rows, more: Rows | None, recipe: Recipe) -> Encoder:  # noqa: ARG001
     return TabularEncoder(schema)
 
 
@@ -141,7 +142,7 @@ def _table_members(train: Dataset, recipe: Recipe, time: Time) -> list[Trainable
     )
 
 
-def _image_encoder(schema: Schema, rows: nw.DataFrame[Any], recipe: Recipe) -> Encoder:  # noqa: ARG001
+def _image_encoder(schema: Schema, rows: Rows, more: Rows | None, recipe: Recipe) -> Encoder:  # noqa: ARG001
     return ImageEncoder(schema)
 
 
@@ -155,14 +156,13 @@ def _image_members(train: Dataset, recipe: Recipe, time: Time) -> list[Trainable
     )
 
 
-def _text_encoder(schema: Schema, rows: nw.DataFrame[Any], recipe: Recipe) -> Encoder:
+def _text_encoder(schema: Schema, rows: Rows, more: Rows | None, recipe: Recipe) -> Encoder:
     from potstill.teachers.zoo_transformers import tokenizer_for
 
     checkpoint = checkpoint_of(recipe)
-    if checkpoint is None:
-        return TextEncoder.fit(schema, rows)
-    tokenizer = narrowed(tokenizer_for(checkpoint), joined_texts(rows, schema))
-    return TextEncoder.fit(schema, rows, tokenizer=tokenizer)
+    texts = [text for some in (rows, more) if some is not None for text in joined_texts(some, schema)]
+    pieces = fresh_wordpiece(texts) if checkpoint is None else narrowed(tokenizer_for(checkpoint), texts)
+    return TextEncoder.fit(schema, rows, more_rows=more, tokenizer=pieces)
 
 
 def _text_members(train: Dataset, recipe: Recipe, time: Time) -> list[Trainable]:
@@ -182,13 +182,8 @@ def _text_members(train: Dataset, recipe: Recipe, time: Time) -> list[Trainable]
 
 
 def _mean_words(train: Dataset) -> float:
-    total = 0.0
-    for column in train.schema.columns:
-        if column.kind == "text":
-            few = train.rows[:MEASURED_TEXTS, :]
-            texts = to_texts(arrow_column(few, column.name), column.name).fill_null("").to_pylist()
-            total += float(np.mean([len(text.split()) for text in texts]))
-    return total
+    texts = joined_texts(train.rows[:MEASURED_TEXTS, :], train.schema)
+    return float(np.mean([len(text.split()) for text in texts]))
 
 
 TABLES = Modality(

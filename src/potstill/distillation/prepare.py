@@ -101,7 +101,7 @@ class Prepared:
         return replace(self, parts=rows, tensors=tensors)
 
     def _encoded(self, schema: Schema) -> Prepared:
-        encoder = self.modality.encoder(schema, self.parts["train"].rows, self.recipe)
+        encoder = _encoder(self.modality, schema, self.parts, self.recipe)
         tensors = {part: encoder.encode(dataset.rows) for part, dataset in self.parts.items()}
         return replace(self, encoder=encoder, schema=schema, tensors=tensors)
 
@@ -162,7 +162,7 @@ def prepare(
     if synthetic is not None:
         parts["synthetic"] = synthetic
     schema = student_schema(whole.schema, recipe)
-    encoder = modality.encoder(schema, parts["train"].rows, recipe)
+    encoder = _encoder(modality, schema, parts, recipe)
     return Prepared(
         parts=parts,
         tensors={part: encoder.encode(dataset.rows) for part, dataset in parts.items()},
@@ -175,6 +175,11 @@ def prepare(
         n_given=len(loaded.dataset) + loaded.n_missing_target,
         notes=tuple(notes),
     )
+
+
+def _encoder(modality: Modality, schema: Schema, parts: Mapping[Part, Dataset], recipe: Recipe) -> Encoder:
+    more = parts["unlabeled"].rows if "unlabeled" in parts else None
+    return modality.encoder(schema, parts["train"].rows, more, recipe)
 
 
 def matching(source: Any, like: Dataset, recipe: Recipe, *, part: Part, need_labels: bool = True) -> Loaded:

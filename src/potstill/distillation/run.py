@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from potstill.distillation.clock import Clock
@@ -18,9 +19,6 @@ from potstill.errors import UserError
 from potstill.graph import chosen_opset
 from potstill.types import Budget, Progress, Silent, Student
 
-DEFAULT_BUDGET = TABLES.budget
-"""What a model of tables may cost where nothing else is said: a millisecond at p99, a megabyte."""
-
 MAX_SEED = 2**32 - 1
 """numpy and scikit-learn take no seed above it."""
 
@@ -33,7 +31,7 @@ def distill(
     unlabeled: Any = None,
     teachers: Any = None,
     student: Student | None = None,
-    budget: Budget | None = None,
+    budget: Budget | Callable[[Budget], Budget] | None = None,
     seed: int = 0,
     recipe: Recipe | None = None,
     sample_weight: Any = None,
@@ -62,7 +60,7 @@ def distill(
         A part to train as it is, e.g. ``potstill.students.MLP(hidden=(64, 32))``; None searches all families.
     budget
         What the artifact may cost; None is a millisecond and a megabyte, for pictures 2 ms and a megabyte,
-        for texts 20 ms and 40 MB.
+        for texts 20 ms and 40 MB. A function is given what None stands for and returns it changed.
     seed
         Decides splits, folds, synthetic rows and every fit.
     recipe
@@ -99,9 +97,10 @@ def distill(
         raise UserError(f"Wanted a seed from 0 to {MAX_SEED:,}, got {seed:,}.", hint="0 is as good as any.")
     recipe, progress = recipe or Recipe(), progress or Silent()
     # These raise now rather than after the teacher.
-    if budget is not None:
-        chosen_opset(budget.opset)
-        check_allows_a_column(budget)
+    limits = budget if callable(budget) else _constant(budget)
+    foreseen = limits(TABLES.budget)
+    chosen_opset(foreseen.opset)
+    check_allows_a_column(foreseen)
     if student is not None:
         check_keeps_monotone(student, recipe.monotone)
     clock = Clock(recipe.time_limit)
@@ -116,19 +115,19 @@ def distill(
             seed=seed,
             progress=progress,
         )
-    budget = budget or prepared.modality.budget
+    allowed = limits(prepared.modality.budget)
     clock.limit(prepared.modality.time_limit_s)
     with clock.stage("teacher"):
         taught, prepared = teach(
             teachers, prepared, recipe=recipe, seed=seed, limit_s=clock.teacher_s(), progress=progress
         )
     with clock.stage("student"):
-        chosen = pick_columns(taught, prepared, budget=budget, seed=seed, progress=progress)
+        chosen = pick_columns(taught, prepared, budget=allowed, seed=seed, progress=progress)
         searched = search_students(
             taught,
             chosen.prepared,
             student=student,
-            budget=budget,
+            budget=allowed,
             recipe=recipe,
             seed=seed,
             limit_s=clock.student_s(),
@@ -161,3 +160,7 @@ def distill(
         )
 
     return settled(pick, None)
+
+
+def _constant(budget: Budget | None) -> Callable[[Budget], Budget]:
+    return lambda default: default if budget is None else budget

@@ -77,33 +77,22 @@ def weigh(collected: Collected, train: Dataset, valid: Dataset, *, selected: boo
     held_out = Evidence(
         collected.answers["valid"], valid.labels, valid.weight, share=min(1.0, len(valid) / TRUSTED_ROWS)
     )
-    if selected and not collected.out_of_fold_mask.any() and train.task.is_classification:
-        return _weigh_held_out(held_out, train)
-    if not selected or not collected.out_of_fold_mask.all():
+    known = collected.out_of_fold_mask
+    if not selected or (known.any() and not known.all()):
         weights = select_weights([crossed], task=train.task) if selected else np.full(count, 1.0 / count)
         return Weighed(weights, best_member([crossed], task=train.task))
     if train.task.is_classification:
         crossed, held_out = _calibrated(crossed), _calibrated(held_out)
-    weights = select_weights([crossed, held_out], task=train.task)
+    # Where all members were fitted on all training rows, only the validation rows tell.
+    evidence = [crossed, held_out] if known.all() else [held_out]
+    weights = select_weights(evidence, task=train.task)
     return Weighed(
         weights=weights,
-        best=best_member([crossed, held_out], task=train.task),
+        best=best_member(evidence, task=train.task),
         members=tuple(held_out.temperatures),
-        out_of_fold_members=tuple(crossed.temperatures),
+        out_of_fold_members=tuple(evidence[0].temperatures),
         whole=_temperature(held_out, weights),
-        out_of_fold_whole=_temperature(crossed, weights),
-    )
-
-
-def _weigh_held_out(held_out: Evidence, train: Dataset) -> Weighed:
-    """The same where all members were fitted on all training rows: only the validation rows tell."""
-    held_out = _calibrated(held_out)
-    weights = select_weights([held_out], task=train.task)
-    return Weighed(
-        weights=weights,
-        best=best_member([held_out], task=train.task),
-        members=tuple(held_out.temperatures),
-        whole=_temperature(held_out, weights),
+        out_of_fold_whole=_temperature(evidence[0], weights),
     )
 
 

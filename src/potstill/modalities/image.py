@@ -21,39 +21,13 @@ from potstill.artifact.refused import Refused
 from potstill.artifact.session import open_session
 from potstill.data.columns import arrow_column
 from potstill.graph import GraphBuilder
-from potstill.types import Column, Dataset, FeatureSpec, Ints, Schema, Tensors
+from potstill.types import Column, Dataset, FeatureSpec, Schema, Tensors
 
 if TYPE_CHECKING:
     import onnxruntime as ort
 
-SIDE_STEP = 4
-"""Sides are multiples of it, so that they can be halved twice; short ones stay what they are."""
-
-SHORT_SIDE = 16
-
 _AT_ONCE = 256
 """Pictures of one size that are resized at a time."""
-
-
-def picture_shape(sizes: Ints, channels: int, *, largest: int = 64) -> tuple[int, int, int]:
-    """The shape in which a model looks at pictures: their median size, or smaller.
-
-    Parameters
-    ----------
-    sizes
-        ``(n, 2)`` height and width of each training picture.
-    channels
-        1 for grey, 3 for colours.
-    largest
-        Longest side of the shape; what is larger shrinks to it in proportion.
-
-    Returns
-    -------
-    Height, width and channels. Sides of 16 and more are multiples of 4.
-    """
-    height, width = np.maximum(np.median(sizes, axis=0), 1)
-    scale = min(1.0, largest / max(height, width))
-    return _side(height * scale), _side(width * scale), channels
 
 
 @dataclass(frozen=True)
@@ -168,9 +142,3 @@ def _build_resizing(graph: GraphBuilder, pictures: str, shape: tuple[int, ...]) 
         "Clip", whole, graph.constant(np.array(0, np.float32)), graph.constant(np.array(255, np.float32))
     )
     return graph.node("Transpose", within, perm=[0, 2, 3, 1])
-
-
-def _side(length: float) -> int:
-    if length < SHORT_SIDE:
-        return max(1, round(length))
-    return SIDE_STEP * round(length / SIDE_STEP)

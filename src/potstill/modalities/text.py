@@ -16,6 +16,7 @@ from functools import cached_property
 from itertools import islice
 from typing import Any
 
+import msgspec
 import narwhals as nw
 import numpy as np
 from numpy.typing import NDArray
@@ -198,7 +199,10 @@ class TextEncoder:
         known = tuple(word for word, _ in counts.most_common(MOST_KNOWN))
         if tokenizer is None or len(text_columns(schema)) > 1:
             return cls(schema, known, words)
-        return cls(schema, known, words, tokenizer, n_pieces=tokenizer.ids(texts).shape[1])
+        n_pieces = tokenizer.ids(texts).shape[1]
+        # Whoever asks an artifact cuts a long text where training did.
+        tokenizer = msgspec.structs.replace(tokenizer, max_pieces=n_pieces)
+        return cls(schema, known, words, tokenizer, n_pieces)
 
     @property
     def spec(self) -> FeatureSpec:

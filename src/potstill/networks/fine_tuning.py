@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from potstill.networks.bert import BertShape, Dropout, Pooling, Weights, encoded, pooled, with_head
+from potstill.networks.precision import half_precision
 from potstill.types import Floats
 
 Pieces: TypeAlias = NDArray[np.integer[Any]]
@@ -164,19 +164,6 @@ def lengths_of(pieces: Pieces) -> NDArray[np.int64]:
     """``(n,)`` up to where each row is not only filled up, at least 1."""
     last = pieces.shape[1] - np.argmax(pieces[:, ::-1] != 0, axis=1)
     return np.where((pieces != 0).any(axis=1), last, 1).astype(np.int64)
-
-
-def half_precision(*, wanted: bool = True) -> AbstractContextManager[Any]:
-    """Products of matrices in bfloat16 where the processor multiplies those, at twice the speed."""
-    return torch.autocast("cpu", dtype=torch.bfloat16, enabled=wanted and _has_bfloat16())
-
-
-def _has_bfloat16() -> bool:
-    try:
-        capabilities = torch.cpu.get_capabilities()
-    except AttributeError:  # an older torch
-        return False
-    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
 def _logits(weights: Weights, shape: BertShape, batch: Tensor, course: Course, dropout: Dropout) -> Tensor:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from potstill.networks.fine_tuning import half_precision
+from potstill.networks.precision import half_precision
 from potstill.students.bag_of_words import NOTHING, TABLES, UNKNOWN, BagInputs, Weights, forward
 from potstill.students.network import kind_of
 from potstill.students.network_training import Epochs, Lesson, Schedule, label_loss

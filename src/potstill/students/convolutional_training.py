@@ -13,7 +13,7 @@ from torch import Tensor
 from potstill.networks import views
 from potstill.networks.convolution import FIXED, Layer, Weights, forward, kind_of
 from potstill.networks.pictures import Pictures
-from potstill.networks.precision import training_precision
+from potstill.networks.precision import half_precision
 from potstill.students.network_training import Epochs, Lesson, Schedule, label_loss
 from potstill.types import Progress
 
@@ -50,7 +50,7 @@ class Judge:
 
     def loss(self, layers: Sequence[Layer], weights: Weights) -> float:
         """Weighted mean log-loss, or squared error."""
-        with training_precision(self.inputs.pixels.device.type):
+        with half_precision(self.inputs.pixels.device.type):
             logits = forward_in_chunks(layers, weights, self.inputs)
         return float(label_loss(logits.float(), self.labels, self.weight))
 
@@ -133,7 +133,7 @@ def _loss_of_views(
             pixels = views.mixed(pixels, pixels[partners], share)
         else:
             pixels, share = views.pasted(pixels, pixels[partners], share, draws=generator)
-    with training_precision(inputs.pixels.device.type):
+    with half_precision(inputs.pixels.device.type):
         logits = forward(layers, weights, inputs.planes(pixels), learning=len(rows) > 1)
     logits = logits.float()
     if share is None:

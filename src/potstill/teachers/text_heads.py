@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from potstill.teachers.lessons import Unit, losses_of, mass_of, targets_of
 from potstill.types import Doubles, Floats, Labels, Task
 
 FOLDS = 5
@@ -27,27 +28,17 @@ class Head:
     ----------
     weights
         ``(H, K)`` and ``(K,)`` of each.
-    task
-        What is predicted.
-    center, spread
-        Of a regression's values: the layers answer with standardised ones.
+    unit
+        What their answers mean.
     """
 
     weights: Sequence[tuple[Floats, Floats]]
-    task: Task
-    center: float
-    spread: float
+    unit: Unit
 
     def answers(self, vectors: Floats) -> Floats:
         """Probabilities ``(n, K)``, or values ``(n, 1)``, of vectors ``(n, H)``."""
-        each = [self._of(vectors @ matrix + bias) for matrix, bias in self.weights]
+        each = [self.unit.answers(vectors @ matrix + bias) for matrix, bias in self.weights]
         return np.asarray(np.mean(each, axis=0), dtype=np.float32)
-
-    def _of(self, scores: Floats) -> Doubles:
-        if not self.task.is_classification:
-            return np.asarray(scores * self.spread + self.center, dtype=np.float64)
-        shifted = np.exp((scores - scores.max(axis=1, keepdims=True)).astype(np.float64))
-        return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
 
 
 def cross_fitted_head(
@@ -66,11 +57,8 @@ def cross_fitted_head(
     seed
         Of the folds.
     """
-    center, spread = 0.0, 1.0
-    if not task.is_classification:
-        center, spread = float(np.mean(labels)), float(np.std(labels)) or 1.0
-        labels = ((labels - center) / spread).astype(np.float64)
-    targets, mass = targets_of(labels, task), mass_of(weight, len(labels))
+    unit = Unit.of(labels, task)
+    targets, mass = targets_of(unit.own(labels), task), mass_of(weight, len(labels))
     given = torch.from_numpy(vectors)
     fold = np.random.default_rng(seed).permutation(len(vectors)) % min(FOLDS, len(vectors))
     layers = []
@@ -80,8 +68,8 @@ def cross_fitted_head(
         matrix, bias = fitted_layer(given[kept], targets[kept], mass[kept])
         layers.append((matrix.numpy(), bias.numpy()))
         rows = fold == held_out
-        own[rows] = Head(layers[-1:], task, center, spread).answers(vectors[rows])
-    return Head(layers, task, center, spread), own
+        own[rows] = Head(layers[-1:], unit).answers(vectors[rows])
+    return Head(layers, unit), own
 
 
 def fitted_layer(vectors: Tensor, targets: Tensor, mass: Tensor) -> tuple[Tensor, Tensor]:
@@ -113,22 +101,3 @@ def fitted_layer(vectors: Tensor, targets: Tensor, mass: Tensor) -> tuple[Tensor
     optimizer.step(loss)  # type: ignore[no-untyped-call]
     folded = matrix.detach() / scale
     return folded, bias.detach() - center @ folded
-
-
-def targets_of(labels: Labels, task: Task) -> Tensor:
-    """``(n, K)`` one-hot labels, or ``(n, 1)`` values."""
-    if not task.is_classification:
-        return torch.from_numpy(labels.astype(np.float32))[:, None]
-    return torch.nn.functional.one_hot(torch.from_numpy(labels.astype(np.int64)), task.n_outputs).float()
-
-
-def mass_of(weight: Doubles | None, n_rows: int) -> Tensor:
-    """``(n,)`` weights of mean 1."""
-    return torch.ones(n_rows) if weight is None else torch.from_numpy(weight / weight.mean()).float()
-
-
-def losses_of(logits: Tensor, targets: Tensor) -> Tensor:
-    """Cross-entropy, or squared error, of each row."""
-    if targets.shape[1] == 1:
-        return (logits - targets).square().sum(dim=1)
-    return -(targets * torch.log_softmax(logits, dim=1)).sum(dim=1)

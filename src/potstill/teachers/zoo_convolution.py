@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,13 +11,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
 from potstill.modalities.mirroring import mirrors_alike
 from potstill.networks import views
 from potstill.networks.convolution import FIXED, Layer, Weights, folded, forward, initial_weights, kind_of
 from potstill.networks.pictures import Pictures, laid_out, pixel_scale
-from potstill.networks.precision import training_precision
+from potstill.networks.precision import cores, half_precision
+from potstill.teachers.lessons import losses_of, mass_of, targets_of
 from potstill.types import Doubles, Floats, Labels, Task
 
 if TYPE_CHECKING:
@@ -60,7 +59,7 @@ class Network:
         """``(n, K)`` float32 for ``(n, H, W, C)`` pixels."""
         inputs = Pictures.of(pixels, self.scale)
         found = [np.zeros((0, len(self.weights["logit_bias"])), np.float32)]
-        with one_core(), torch.inference_mode(), training_precision():
+        with cores(1), torch.inference_mode(), half_precision():
             for some in torch.split(inputs.pixels, ROWS_AT_ONCE) if len(pixels) else ():
                 seen = (some, some.flip(2)) if self.flips else (some,)
                 answers = [forward(self.layers, self.weights, inputs.planes(each)).float() for each in seen]
@@ -82,9 +81,9 @@ def fit_network(
     layers = member.layers(pixels.shape[1:])
     draws = torch.Generator().manual_seed(seed)
     weights = initial_weights(layers, np.zeros(task.n_outputs, np.float32), draws)
-    mass = torch.ones(len(pixels)) if weight is None else torch.from_numpy(weight / weight.mean()).float()
-    targets = _targets(labels, task, member.smoothing)
-    with one_core():
+    targets = targets_of(labels, task, smoothing=member.smoothing)
+    mass = mass_of(weight, len(pixels))
+    with cores(1):
         trained = _trained(
             member,
             layers,
@@ -95,17 +94,6 @@ def fit_network(
             draws=draws,
         )
     return Network(layers, folded(layers, trained), scale, flips)
-
-
-@contextmanager
-def one_core() -> Iterator[None]:
-    """Inside, torch uses one core: members are at work side by side."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _trained(
@@ -136,9 +124,9 @@ def _trained(
                 group["lr"] = member.learning_rate * _rate(step / (steps * member.epochs))
             pixels = views.moved(inputs.pixels, rows, shift=shift, flips=flips, draws=draws)
             pixels, wanted = _mixed(member.mixing, pixels, targets[rows], draws)
-            with training_precision():
+            with half_precision():
                 logits = forward(layers, weights, inputs.planes(pixels), learning=True)
-            loss = (_losses(logits.float(), wanted) * mass[rows]).mean()
+            loss = (losses_of(logits.float(), wanted) * mass[rows]).mean()
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
@@ -168,20 +156,6 @@ def _rate(done: float) -> float:
     if done < WARM_UP:
         return (done + 0.01) / (WARM_UP + 0.01)
     return 0.5 * (1 + math.cos(math.pi * (done - WARM_UP) / (1 - WARM_UP)))
-
-
-def _targets(labels: Labels, task: Task, smoothing: float) -> Tensor:
-    """``(n, K)`` smoothed one-hot labels, or ``(n, 1)`` values."""
-    if not task.is_classification:
-        return torch.from_numpy(labels.astype(np.float32))[:, None]
-    one_hot = functional.one_hot(torch.from_numpy(labels.astype(np.int64)), task.n_outputs).float()
-    return (1 - smoothing) * one_hot + smoothing / task.n_outputs
-
-
-def _losses(logits: Tensor, targets: Tensor) -> Tensor:
-    if logits.shape[1] == 1:
-        return (logits - targets).square().sum(dim=1)
-    return -(targets * torch.log_softmax(logits, dim=1)).sum(dim=1)
 
 
 def _mixed(mixing: str, pixels: Tensor, targets: Tensor, draws: torch.Generator) -> tuple[Tensor, Tensor]:

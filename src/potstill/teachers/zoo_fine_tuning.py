@@ -16,13 +16,14 @@ from potstill.modalities.pretrained_pieces import fresh_wordpiece
 from potstill.networks.bert import BertShape, Pooling, Weights, initial_bert
 from potstill.networks.bert_folder import read_bert, write_bert
 from potstill.networks.fine_tuning import Course, Pieces, answers, fine_tuning
-from potstill.teachers.text_heads import fitted_layer, losses_of, mass_of, targets_of
+from potstill.networks.precision import cores
+from potstill.teachers.lessons import losses_of, mass_of, targets_of
+from potstill.teachers.text_heads import fitted_layer
 from potstill.teachers.zoo_transformers import FRESH_LAYERS, FRESH_WIDTH, MOST_PIECES, tokenizer_for
 from potstill.types import Doubles, Floats, Labels, Task
 
 if TYPE_CHECKING:
-    from potstill.teachers.text_heads import fitted_layer, losses_of, mass_of, targets_of
-from potstill.teachers.zoo_transformers import TransformerMember
+    from potstill.teachers.zoo_transformers import TransformerMember
 
 HEAD_SCALE = 0.02
 """Standard deviation of a head's weights before training."""
@@ -57,9 +58,7 @@ def fitted_classifier(
     seed: int,
 ) -> Classifier:
     """Fit the member on ``texts`` and their labels (standardised values for regression), on one core."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with cores(1):
         generator = torch.Generator().manual_seed(seed)
         wordpiece, shape, weights = _begun(member, texts, generator)
         pieces = wordpiece.ids(texts)
@@ -74,8 +73,6 @@ def fitted_classifier(
         if member.keep is not None and member.checkpoint is not None:
             write_bert(member.keep, shape, weights, beside=member.checkpoint)
         return Classifier(wordpiece, shape, weights, member.pooling)
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _begun(

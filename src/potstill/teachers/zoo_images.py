@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from potstill.modalities.image import ImageEncoder
 from potstill.teachers.digests import digest
 from potstill.teachers.zoo_member import VERSION
-from potstill.types import Dataset, Doubles, Floats, Labels, Task, Trainable
+from potstill.types import Dataset, Floats, Trainable
 
 if TYPE_CHECKING:
     from potstill.networks.convolution import Layer
+    from potstill.teachers.lessons import Unit
     from potstill.teachers.zoo_convolution import Network
 
 S_PER_PRODUCT, S_PER_VALUE = 9e-12, 3e-9
@@ -129,22 +130,17 @@ class ConvolutionalMember(msgspec.Struct, frozen=True, kw_only=True):
 
     def fit_whole(self, dataset: Dataset, *, seed: int) -> FittedConvolutionalMember:
         """Fit on all pictures of ``dataset``."""
+        from potstill.teachers.lessons import Unit
         from potstill.teachers.zoo_convolution import fit_network
 
         assert dataset.labels is not None
         encoder = ImageEncoder(dataset.schema)
-        labels: Labels = dataset.labels
-        center, spread = 0.0, 1.0
-        if not dataset.task.is_classification:
-            center, spread = float(np.mean(labels)), float(np.std(labels)) or 1.0
-            labels = ((labels - center) / spread).astype(np.float64)
+        unit = Unit.of(dataset.labels, dataset.task)
         pixels = encoder.encode(dataset.rows)["pixels"]
         seed = int(digest(self.name, str(seed))[:7], 16)
-        network = fit_network(self, pixels, labels, dataset.weight, dataset.task, seed=seed)
+        network = fit_network(self, pixels, unit.own(dataset.labels), dataset.weight, dataset.task, seed=seed)
         fingerprint = digest(self.fingerprint, str(seed), pixels.tobytes()[:1_000_000].hex())
-        return FittedConvolutionalMember(
-            self.name, fingerprint, encoder, network, dataset.task, center, spread
-        )
+        return FittedConvolutionalMember(self.name, fingerprint, encoder, network, unit)
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,9 +151,7 @@ class FittedConvolutionalMember:
     fingerprint: str
     encoder: ImageEncoder
     network: Network
-    task: Task
-    center: float
-    spread: float
+    unit: Unit
 
     @property
     def size_bytes(self) -> int:
@@ -172,18 +166,11 @@ class FittedConvolutionalMember:
     def predict(self, dataset: Dataset) -> Floats:
         """Probabilities ``(n, K)`` in the order of the task's classes, or values ``(n, 1)``."""
         pixels: NDArray[np.uint8] = self.encoder.encode(dataset.rows)["pixels"]
-        logits = self.network.logits(pixels)
-        if not self.task.is_classification:
-            return (logits * self.spread + self.center).astype(np.float32)
-        shifted: Doubles = np.exp(
-            logits.astype(np.float64) - logits.max(axis=1, keepdims=True, initial=-1e30)
-        )
-        probs: Floats = (shifted / shifted.sum(axis=1, keepdims=True)).astype(np.float32)
-        return probs
+        return self.unit.answers(self.network.logits(pixels))
 
     def predict_out_of_fold(self, dataset: Dataset) -> Floats:
         """NaN: it was fitted on all rows."""
-        return np.full((len(dataset), self.task.n_outputs), np.nan, dtype=np.float32)
+        return np.full((len(dataset), dataset.task.n_outputs), np.nan, dtype=np.float32)
 
 
 ZOO_OF_IMAGES = (

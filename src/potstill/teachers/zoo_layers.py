@@ -14,7 +14,6 @@ import copy
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -262,17 +261,6 @@ def answers(network: Network, rows: Rows, *, probabilities: bool) -> Floats:
 def state(network: Network) -> dict[str, Tensor]:
     """A copy of all that training changes."""
     return copy.deepcopy(network.state_dict())
-
-
-@contextmanager
-def cores(threads: int) -> Iterator[None]:
-    """Inside, torch uses ``threads`` cores; afterwards as many as before."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _optimiser(network: Network, training: Training) -> torch.optim.Optimizer:

@@ -82,16 +82,17 @@ class NetworkMember(msgspec.Struct, frozen=True, kw_only=True):
         return fit_member(self, dataset, seed=seed, stop_on=stop_on)
 
     def learn(self, fold: Fold, *, seed: int) -> Answer:
+        from potstill.networks.precision import cores
         from potstill.teachers import zoo_layers as layers
 
         scaler = Scaler.fit(fold.table.numeric[fold.learn])
         rows = layers.Rows.of(scaler.scale(fold.table.numeric), fold.table.categorical)
-        with layers.cores(self.threads):
+        with cores(self.threads):
             network = self._trained(fold, rows, seed)
 
         def answer(table: Table) -> NDArray[Any]:
             asked = layers.Rows.of(scaler.scale(table.numeric), table.categorical)
-            with layers.cores(self.threads):
+            with cores(self.threads):
                 return layers.answers(network, asked, probabilities=fold.n_classes > 0)
 
         return answer

@@ -17,9 +17,10 @@ from potstill.modalities.text import joined_texts
 from potstill.networks.bert_folder import default_checkpoint, read_shape
 from potstill.teachers.digests import digest, file_digest
 from potstill.teachers.zoo_member import VERSION
-from potstill.types import Dataset, Floats, Labels, Task, Trainable
+from potstill.types import Dataset, Floats, Task, Trainable
 
 if TYPE_CHECKING:
+    from potstill.teachers.lessons import Unit
     from potstill.teachers.zoo_fine_tuning import Classifier
 
 __all__ = ["TransformerMember", "default_checkpoint", "transformer_members"]
@@ -94,20 +95,18 @@ class TransformerMember(msgspec.Struct, frozen=True, kw_only=True):
         UserError
             The checkpoint cannot be read.
         """
+        from potstill.teachers.lessons import Unit
         from potstill.teachers.zoo_fine_tuning import fitted_classifier
 
         assert dataset.labels is not None
-        labels: Labels = dataset.labels
-        center, spread = 0.0, 1.0
-        if not dataset.task.is_classification:
-            center, spread = float(np.mean(labels)), float(np.std(labels)) or 1.0
-            labels = ((labels - center) / spread).astype(np.float64)
+        unit = Unit.of(dataset.labels, dataset.task)
+        labels = unit.own(dataset.labels)
         texts = joined_texts(dataset.rows, dataset.schema)
         seed = int(digest(self.name, str(seed))[:7], 16)
         classifier = fitted_classifier(self, texts, labels, dataset.weight, dataset.task, seed=seed)
         data = digest(*texts, np.ascontiguousarray(labels).tobytes())
         fingerprint = digest(self.fingerprint, str(seed), data)
-        return FittedTransformerMember(self.name, fingerprint, classifier, dataset.task, center, spread)
+        return FittedTransformerMember(self.name, fingerprint, classifier, unit)
 
     def seconds(self, n_rows: int, n_pieces: float) -> float:
         """Seconds of one core that a fit on so many rows takes.
@@ -137,9 +136,7 @@ class FittedTransformerMember:
     name: str
     fingerprint: str
     classifier: Classifier
-    task: Task
-    center: float
-    spread: float
+    unit: Unit
 
     @property
     def size_bytes(self) -> int:
@@ -153,16 +150,11 @@ class FittedTransformerMember:
 
     def predict(self, dataset: Dataset) -> Floats:
         """Probabilities ``(n, K)`` in the order of the task's classes, or values ``(n, 1)``."""
-        logits = self.classifier.logits(joined_texts(dataset.rows, dataset.schema)).astype(np.float64)
-        if not self.task.is_classification:
-            return (logits * self.spread + self.center).astype(np.float32)
-        shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-        probs: Floats = (shifted / shifted.sum(axis=1, keepdims=True)).astype(np.float32)
-        return probs
+        return self.unit.answers(self.classifier.logits(joined_texts(dataset.rows, dataset.schema)))
 
     def predict_out_of_fold(self, dataset: Dataset) -> Floats:
         """NaN: it was fitted on all rows."""
-        return np.full((len(dataset), self.task.n_outputs), np.nan, dtype=np.float32)
+        return np.full((len(dataset), dataset.task.n_outputs), np.nan, dtype=np.float32)
 
 
 FRESH_LAYERS, FRESH_WIDTH = 2, 128
