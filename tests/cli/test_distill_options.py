@@ -14,6 +14,7 @@ import pytest
 import potstill
 from potstill.cli import potstill as root
 from potstill.cli.command import typed_command
+from potstill.distillation.modality import TABLES, TEXTS
 from potstill.errors import UserError
 from potstill.types import Budget
 
@@ -62,7 +63,9 @@ def test_limits_and_columns_of_the_student(asked: Any) -> None:
         ),
         *("--without", 'd,"e,f"'),
     )
-    assert given["budget"] == Budget(latency_ms=1.0, size_kb=1024.0, memory_mb=64.0, opset=15, max_columns=8)
+    default = Budget(latency_ms=1.0, size_kb=1024.0)
+    changed = Budget(latency_ms=1.0, size_kb=1024.0, memory_mb=64.0, opset=15, max_columns=8)
+    assert given["budget"](default) == changed
     assert given["recipe"].student_columns == ("a", "b", "c")
     assert given["recipe"].without == ("d", "e,f")
     assert asked("--max-columns", "3", "--size-kb", "9")["budget"] == Budget(size_kb=9.0, max_columns=3)
@@ -96,7 +99,9 @@ def test_options_reach_the_recipe(asked: Any) -> None:
 
 
 def test_an_operator_set_leaves_the_rest_of_the_budget_as_it_is(asked: Any) -> None:
-    assert asked("--opset", "17")["budget"] == Budget(latency_ms=1.0, size_kb=1024.0, opset=17)
+    for default in (TABLES.budget, TEXTS.budget):
+        wanted = Budget(latency_ms=default.latency_ms, size_kb=default.size_kb, opset=17)
+        assert asked("--opset", "17")["budget"](default) == wanted
     assert asked("--opset", "17", "--size-kb", "9")["budget"] == Budget(size_kb=9.0, opset=17)
 
 

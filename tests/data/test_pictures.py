@@ -36,7 +36,7 @@ def test_a_folder_is_pictures_and_their_classes(tmp_path: Path) -> None:
     assert dataset.task.classes == ("cat", "dog")
     assert dataset.labels is not None
     assert dataset.labels.tolist() == [0] * 3 + [1] * 4
-    assert dataset.schema.columns[0].shape == (8, 8, 3)
+    assert dataset.schema.columns[0].shape == (6, 8, 3)
     np.testing.assert_array_equal(picture_of(dataset.rows["image"].to_list()[1]), noise(3)[1])
 
 
@@ -70,8 +70,8 @@ def test_hugging_face_files_and_arrays_and_grey() -> None:
     )
     assert load_dataset(wrapped, target="y").dataset.schema.columns[0].kind == "image"
     grey = load_dataset((noise(4, channels=1), [0, 1, 0, 1])).dataset
-    assert grey.schema.columns[0].shape == (8, 8, 1)
-    assert "looked at in 8 x 8 pixels, in grey" in describe_schema(grey.schema, 4)
+    assert grey.schema.columns[0].shape == (6, 8, 1)
+    assert "looked at in 8 x 6 pixels, in grey" in describe_schema(grey.schema, 4)
     plane = load_dataset((noise(4, channels=1)[:, :, :, 0], [0, 1, 0, 1])).dataset
     assert plane.schema == grey.schema
     with pytest.raises(UserError, match="Wanted pictures as"):
@@ -120,6 +120,18 @@ def test_sentences_beside_other_columns_must_be_asked_for() -> None:
     assert "declare it text" in dataset.schema.dropped[0].reason
     asked = load_dataset(table, target="y", kinds={"review": "text"}).dataset
     assert kinds(asked) == {"review": "text", "stars": "numeric"}
+
+
+def test_sentences_beside_columns_of_no_use_are_texts() -> None:
+    table = pa.table({"review": SENTENCES, "row": range(30), "y": [0, 1] * 15})
+    dataset = load_dataset(table, target="y").dataset
+    assert kinds(dataset) == {"review": "text"}
+    assert [column.name for column in dataset.schema.dropped] == ["row"]
+
+
+def test_a_folder_that_is_not_there_is_said_first(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="There is no file"):
+        load_dataset(tmp_path / "nothing")
 
 
 def test_short_texts_are_categories() -> None:

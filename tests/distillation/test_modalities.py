@@ -18,7 +18,7 @@ from potstill.distillation import Recipe
 from potstill.distillation.modality import IMAGES, TABLES, TEXTS, modality_of
 from potstill.errors import UserError
 from potstill.students import NGram, ResidualCNN, Transformer
-from potstill.types import Column, Schema
+from potstill.types import Budget, Column, Schema
 
 
 def described() -> tuple[list[str], np.ndarray[Any, Any]]:
@@ -139,3 +139,38 @@ def test_a_student_that_cannot_read_the_columns_is_refused() -> None:
             student=ResidualCNN(),
             recipe=Recipe(cache=False, encoder=False, synthetic=0),
         )
+
+
+@pytest.mark.parametrize(
+    ("limits", "said"),
+    [
+        (Budget(opset=17), "models of texts need 21"),
+        (Budget(max_columns=1), "Columns cannot be picked by what they are worth beside 'text'"),
+    ],
+)
+def test_what_texts_cannot_have_is_said_before_any_teacher_is_asked(limits: Budget, said: str) -> None:
+    texts, source = described()
+
+    def never(rows: Any) -> Any:
+        raise AssertionError("asked")
+
+    with pytest.raises(UserError, match=said):
+        potstill.distill(
+            pa.table({"text": texts, "length": [len(text) for text in texts], "table": source}),
+            target="table",
+            teachers=never,
+            budget=limits,
+            recipe=Recipe(columns={"text": "text"}, cache=False, encoder=False, synthetic=0),
+        )
+
+
+def test_limits_change_the_default_of_the_data() -> None:
+    seen = []
+
+    def limits(default: Budget) -> Budget:
+        seen.append(default)
+        return Budget(max_columns=0)
+
+    with pytest.raises(UserError, match="at least one"):
+        potstill.distill((np.eye(4), [0, 1, 0, 1]), budget=limits)
+    assert seen == [TABLES.budget]

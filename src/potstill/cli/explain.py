@@ -23,7 +23,7 @@ def explain(
     target: str | None,
     test: Path | None,
     student: Student | None,
-    budget: Callable[[Budget], Budget],
+    budget: Budget | Callable[[Budget], Budget] | None,
     recipe: Recipe,
     seed: int,
     as_json: bool,
@@ -33,6 +33,7 @@ def explain(
     from potstill.distillation.modality import modality_of
     from potstill.distillation.monotone import check_keeps_monotone, describe_monotone, with_monotone
     from potstill.distillation.prepare import matching, split_rows, student_schema
+    from potstill.distillation.run import limits_of
 
     if student is not None:
         check_keeps_monotone(student, recipe.monotone)
@@ -54,7 +55,7 @@ def explain(
     task = loaded.dataset.task
     schema = student_schema(with_monotone(loaded.dataset.schema, recipe.monotone, task), recipe)
     notes = [*loaded.notes, *describe_monotone(schema, task)]
-    most = budget(modality_of(schema).budget).max_columns
+    most = limits_of(budget)(modality_of(schema).budget).max_columns
     if most is not None and most < len(schema.columns):
         notes.append(f"The run picks the {most} of these {len(schema.columns)} columns that are worth most.")
     if as_json:

@@ -341,11 +341,10 @@ def student_from(name: str | None) -> Student | None:
     return student
 
 
-def budget_from(chosen: Mapping[str, Any]) -> Callable[[Budget], Budget]:
-    """What was asked for, as a change of the default budget.
+def budget_from(chosen: Mapping[str, Any]) -> Budget | Callable[[Budget], Budget] | None:
+    """What was asked for; None, and so the default budget, where nothing was.
 
-    Limits on memory, operator set and columns come on top of the default latency and size, unless one of
-    these is given.
+    Limits on memory, operator set and columns change the default budget, unless latency or size is given.
 
     Raises
     ------
@@ -364,6 +363,8 @@ def budget_from(chosen: Mapping[str, Any]) -> Callable[[Budget], Budget]:
                 f"Wanted {option_name} above 0, got {limit:g}.", hint="Leave it out for the default."
             )
     given = {name: limit for name, limit in limits.items() if limit is not None}
+    if not given:
+        return None
     if {"latency_ms", "size_kb"} & given.keys():
-        return lambda _: Budget(**given)
+        return Budget(**given)
     return lambda default: msgspec.structs.replace(default, **given)

@@ -249,12 +249,13 @@ def _rows_and_labels(source: Any, target: str | None) -> tuple[nw.DataFrame[Any]
     if not isinstance(source, tuple):
         if target is None and (is_torch_dataset(source) or _is_folder(source)):
             target = LABEL
+        rows = read_rows(source)
         if target is None:
             raise UserError(
                 "Wanted to know which column to predict, but no target was named.",
                 hint="name it: target=..., on the command line --target.",
             )
-        return read_rows(source), None, target
+        return rows, None, target
     if len(source) != 2:
         raise UserError(
             f"Wanted a pair (X, y), got a tuple of {len(source)}.", hint="pass rows and labels, nothing else."

@@ -85,22 +85,14 @@ def infer_schema(
     texts = [
         name for name in rows.columns if name not in drop and name not in declared and _is_prose(rows, name)
     ]
-    if not any(name not in (*drop, *texts) for name in rows.columns):
-        declared |= dict.fromkeys(texts, "text")
-    columns: list[Column] = []
-    dropped: list[DroppedColumn] = []
-    for name in rows.columns:
-        found: Column | str
-        if name in drop:
-            found = "left out as asked"
-        elif name in texts and name not in declared:
-            found = "free text beside other columns: declare it text to use it"
-        else:
-            found = _infer_column(rows, name, declared.get(name))
-        if isinstance(found, str):
-            dropped.append(DroppedColumn(name, found))
-        else:
-            columns.append(found)
+    said: dict[str, Column | str] = dict.fromkeys(drop, "left out as asked")
+    said |= dict.fromkeys(texts, "free text beside other columns: declare it text to use it")
+    said |= {name: _infer_column(rows, name, declared.get(name)) for name in rows.columns if name not in said}
+    if all(isinstance(found, str) for found in said.values()):
+        said |= {name: _infer_column(rows, name, "text") for name in texts}
+    found = [(name, said[name]) for name in rows.columns]
+    columns = [column for _, column in found if isinstance(column, Column)]
+    dropped = [DroppedColumn(name, reason) for name, reason in found if isinstance(reason, str)]
     columns, dropped = _pictures_alone(columns, dropped)
     if not columns:
         reasons = "; ".join(f"{column.name!r}: {column.reason}" for column in dropped[:8])

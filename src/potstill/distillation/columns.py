@@ -25,6 +25,7 @@ from potstill.types import (
     Floats,
     Ints,
     Progress,
+    Schema,
     Tensors,
 )
 
@@ -82,6 +83,23 @@ def check_allows_a_column(budget: Budget) -> None:
         )
 
 
+def check_can_pick(budget: Budget, schema: Schema) -> None:
+    """Raise where a budget asks for fewer columns than there are, which are not all of a table.
+
+    Raises
+    ------
+    UserError
+        They cannot be picked.
+    """
+    unusual = [column.name for column in schema.columns if column.kind not in TABLE_KINDS]
+    if unusual and budget.max_columns is not None and budget.max_columns < len(schema.columns):
+        raise UserError(
+            f"Columns cannot be picked by what they are worth beside {unusual[0]!r}, which is no column of a "
+            "table.",
+            hint="Leave max_columns out; --without NAME keeps a column from the student.",
+        )
+
+
 def pick_columns(
     taught: Taught, prepared: Prepared, *, budget: Budget, seed: int, progress: Progress
 ) -> Picked:
@@ -93,13 +111,6 @@ def pick_columns(
     most = budget.max_columns
     if most is None or most >= len(prepared.schema.columns):
         return Picked(prepared)
-    unusual = [column.name for column in prepared.schema.columns if column.kind not in TABLE_KINDS]
-    if unusual:
-        raise UserError(
-            f"Columns cannot be picked by what they are worth beside {unusual[0]!r}, which is no column of a "
-            "table.",
-            hint="Leave max_columns out; --without NAME keeps a column from the student.",
-        )
     names = prepared.schema.names
     progress.start("picking the columns")
     curve = []

@@ -11,6 +11,8 @@ import narwhals as nw
 import numpy as np
 
 from potstill.distillation.recipe import Recipe
+from potstill.errors import UserError
+from potstill.graph import OPSETS, chosen_opset
 from potstill.modalities import ImageEncoder, TabularEncoder, TextEncoder
 from potstill.modalities.pretrained_pieces import fresh_wordpiece, narrowed
 from potstill.modalities.text import joined_texts
@@ -77,6 +79,8 @@ class Modality:
         Seconds of the default ensemble at most where nothing else is said; None for its share of the limit.
     heavy
         Every fit takes so long that even a few are worth a process each.
+    newest_operators
+        Its graphs are written in the newest operator set alone.
     """
 
     name: str
@@ -90,12 +94,35 @@ class Modality:
     time_limit_s: float | None = 2_400.0
     teacher_s: float | None = None
     heavy: bool = True
+    newest_operators: bool = True
 
 
 def modality_of(schema: Schema) -> Modality:
     """What the columns of ``schema`` make of the data."""
     kinds = {column.kind for column in schema.columns}
     return next((each for kind, each in MODALITIES.items() if kind in kinds), TABLES)
+
+
+def check_can_be_written(modality: Modality, highest: int | None) -> None:
+    """Raise where a runtime is too old for the graphs of this kind of data.
+
+    Parameters
+    ----------
+    highest
+        See `potstill.types.Budget`.
+
+    Raises
+    ------
+    UserError
+        It does not understand their operators.
+    """
+    needed = OPSETS[0]
+    if modality.newest_operators and chosen_opset(highest) != needed:
+        raise UserError(
+            f"The budget allows ONNX operator sets up to {highest}; models of {modality.name} need "
+            f"{needed.main}.",
+            hint=f"ONNX Runtime {needed.runtime} and later read it: allow that.",
+        )
 
 
 def families_of(schema: Schema, recipe: Recipe) -> list[Student]:
@@ -198,6 +225,7 @@ TABLES = Modality(
     time_limit_s=None,
     teacher_s=150.0,
     heavy=False,
+    newest_operators=False,
 )
 IMAGES = Modality(
     name="images",

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 from potstill.distillation.clock import Clock
-from potstill.distillation.columns import check_allows_a_column, pick_columns
+from potstill.distillation.columns import check_allows_a_column, check_can_pick, pick_columns
 from potstill.distillation.learn import search_students, settle
-from potstill.distillation.modality import TABLES
+from potstill.distillation.modality import TABLES, check_can_be_written
 from potstill.distillation.monotone import check_keeps_monotone
 from potstill.distillation.prepare import prepare
 from potstill.distillation.prove import prove
@@ -97,7 +97,7 @@ def distill(
         raise UserError(f"Wanted a seed from 0 to {MAX_SEED:,}, got {seed:,}.", hint="0 is as good as any.")
     recipe, progress = recipe or Recipe(), progress or Silent()
     # These raise now rather than after the teacher.
-    limits = budget if callable(budget) else _constant(budget)
+    limits = limits_of(budget)
     foreseen = limits(TABLES.budget)
     chosen_opset(foreseen.opset)
     check_allows_a_column(foreseen)
@@ -116,6 +116,8 @@ def distill(
             progress=progress,
         )
     allowed = limits(prepared.modality.budget)
+    check_can_pick(allowed, prepared.schema)
+    check_can_be_written(prepared.modality, allowed.opset)
     clock.limit(prepared.modality.time_limit_s)
     with clock.stage("teacher"):
         taught, prepared = teach(
@@ -162,5 +164,8 @@ def distill(
     return settled(pick, None)
 
 
-def _constant(budget: Budget | None) -> Callable[[Budget], Budget]:
+def limits_of(budget: Budget | Callable[[Budget], Budget] | None) -> Callable[[Budget], Budget]:
+    """The default budget of the data to the one that holds, as `distill` is told it."""
+    if callable(budget):
+        return budget
     return lambda default: default if budget is None else budget
