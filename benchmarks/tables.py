@@ -87,6 +87,14 @@ def jobs(
 
 def kept(result: potstill.Result, test: Any, budget: str, rows: Path) -> Mapping[str, Any]:
     """What is kept of one set under one budget."""
+    rows_kept(result, test, rows)
+    told = result.to_dict()
+    told.pop("artifact")
+    return {**told, "members": result.card.lineage.members, "budget": budget}
+
+
+def rows_kept(result: potstill.Result, test: Any, rows: Path) -> None:
+    """Keep the losses of all models row by row."""
     labels = runs.test_labels(test, result.card.task.classes)
     regression = not result.card.task.is_classification
     runs.keep_rows(
@@ -97,9 +105,6 @@ def kept(result: potstill.Result, test: Any, budget: str, rows: Path) -> Mapping
             for metric, losses in runs.row_losses(answers, labels, regression=regression).items()
         },
     )
-    told = result.to_dict()
-    told.pop("artifact")
-    return {**told, "members": result.card.lineage.members, "budget": budget}
 
 
 def markdown(out: Path, booster: Path) -> str:

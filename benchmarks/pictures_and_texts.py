@@ -1,0 +1,124 @@
+"""The main job on pictures and on texts, default ensemble and default budget.
+
+    python benchmarks/pictures_and_texts.py FOLDER [--sets trec6,cifar10_12k] [--time-limit 2400]
+
+FOLDER holds one Parquet file a set, with ``target``, ``split`` (``train`` or ``test``) and ``image`` (files)
+or ``text``. Nothing is tuned to a set: each gets what ``potstill distill train.parquet --target target --test
+test.parquet --time-limit SECONDS`` does. A set that has its results already is skipped. Results are one JSON
+file a set, losses row by row beside it, and one Markdown page.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import potstill
+import pyarrow.parquet as pq
+import runs
+from potstill import Recipe
+from potstill.evaluation import pooled_gap
+from tables import losses_of, rows_kept
+
+
+def main() -> int:
+    arguments = parsed()
+    folder, out = Path(arguments.folder), Path(arguments.out)
+    names = arguments.sets.split(",") if arguments.sets else unusual_sets(folder)
+    jobs = [
+        (name, out / f"{name}.json", lambda name=name: measured(folder, name, out, arguments))
+        for name in names
+    ]
+    failed = runs.pending(jobs)
+    runs.show(markdown(out), out)
+    return int(failed > 0)
+
+
+def parsed() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder")
+    parser.add_argument("--sets", help="names, with commas; all sets of pictures or texts by default")
+    parser.add_argument("--time-limit", type=float, default=2400.0, help="seconds for a set [2400]")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", default=str(runs.RESULTS / "pictures_and_texts"))
+    return parser.parse_args()
+
+
+def unusual_sets(folder: Path) -> list[str]:
+    """Names of the sets that have a column of pictures or of texts."""
+    return [
+        path.stem
+        for path in sorted(folder.glob("*.parquet"))
+        if {"image", "text"} & set(pq.read_schema(path).names)
+    ]
+
+
+def measured(folder: Path, name: str, out: Path, arguments: argparse.Namespace) -> Mapping[str, Any]:
+    """What is kept of one set."""
+    train, test = runs.parts(folder, name)
+    result = potstill.distill(
+        train,
+        target="target",
+        test=test,
+        seed=arguments.seed,
+        recipe=Recipe(cache=False, time_limit=arguments.time_limit),
+    )
+    rows_kept(result, test, out / f"{name}.npz")
+    told = result.to_dict()
+    told.pop("artifact")
+    return {**told, "members": result.card.lineage.members, "time_limit": arguments.time_limit}
+
+
+def markdown(out: Path) -> str:
+    """The pooled gaps, and one row a set."""
+    found = runs.kept(out)
+    head = ["set", "asked, taken", "members", "accuracy: teacher", "twin", "student", "gap in accuracy"]
+    head += ["log-loss: teacher", "twin", "student", "gap in log-loss", "ships", "one row", "size"]
+    lines = [
+        "# Pictures and texts",
+        "",
+        f"`python benchmarks/pictures_and_texts.py FOLDER`, {os.cpu_count()} cores, {platform.machine()}. "
+        "Test rows are each set's own; nobody learns from them or chooses by them.",
+        "",
+        *runs.table(head, [row(name, result) for name, result in found.items()]),
+        "",
+    ]
+    for metric, said in (("accuracy", "accuracy"), ("log_loss", "log-loss")):
+        losses = {name: losses_of(out / f"{name}.npz", metric) for name in found}
+        gap = pooled_gap({name: one for name, one in losses.items() if one is not None})
+        lines.append(f"Pooled gap in {said}, {len(losses)} sets: {', '.join(runs.pooled_words(gap)[:3])}.")
+    return "\n".join(lines) + "\n"
+
+
+def row(name: str, result: Mapping[str, Any]) -> list[str]:
+    models = ("teacher", "twin", "student")
+    latency = result["student"]["latency_us"]
+    return [
+        name,
+        f"{result['time_limit']:.0f} s, {result['seconds']['total']:.0f} s",
+        str(sum(weight > 0 for weight in result["members"].values())),
+        *(f"{result[model]['accuracy']:.4f}" for model in models),
+        recovered(result["gap_recovered"]["accuracy"]),
+        *(f"{result[model]['log_loss']:.4f}" for model in models),
+        recovered(result["gap_recovered"]["log_loss"]),
+        f"{result['shipped']}, {result['family']}",
+        f"{latency['p50']:.0f} µs, p99 {latency['p99']:.0f}",
+        f"{result['student']['size_bytes'] / 1000:.0f} kB",
+    ]
+
+
+def recovered(gap: Mapping[str, Any]) -> str:
+    if gap["edge_is_noise"] or gap["value"] is None:
+        return "no proven edge"
+    return f"{gap['value']:.2f} [{gap['low']:.2f}, {gap['high']:.2f}]"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
