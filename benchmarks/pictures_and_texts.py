@@ -18,8 +18,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import potstill
 import pyarrow.parquet as pq
+
+import potstill
 import runs
 from potstill import Recipe
 from potstill.evaluation import pooled_gap

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from potstill.teachers.lessons import Unit, losses_of, mass_of, targets_of
+from potstill.teachers.lessons import losses_of, mass_of, targets_of
+from potstill.teachers.zoo_member import Scale
 from potstill.types import Doubles, Floats, Labels, Task
 
 FOLDS = 5
@@ -28,16 +29,16 @@ class Head:
     ----------
     weights
         ``(H, K)`` and ``(K,)`` of each.
-    unit
+    scale
         What their answers mean.
     """
 
     weights: Sequence[tuple[Floats, Floats]]
-    unit: Unit
+    scale: Scale
 
     def answers(self, vectors: Floats) -> Floats:
         """Probabilities ``(n, K)``, or values ``(n, 1)``, of vectors ``(n, H)``."""
-        each = [self.unit.answers(vectors @ matrix + bias) for matrix, bias in self.weights]
+        each = [self.scale.of_logits(vectors @ matrix + bias) for matrix, bias in self.weights]
         return np.asarray(np.mean(each, axis=0), dtype=np.float32)
 
 
@@ -57,8 +58,8 @@ def cross_fitted_head(
     seed
         Of the folds.
     """
-    unit = Unit.of(labels, task)
-    targets, mass = targets_of(unit.own(labels), task), mass_of(weight, len(labels))
+    scale = Scale.of(labels, task, whole=True)
+    targets, mass = targets_of(scale.own(labels), task), mass_of(weight, len(labels))
     given = torch.from_numpy(vectors)
     fold = np.random.default_rng(seed).permutation(len(vectors)) % min(FOLDS, len(vectors))
     layers = []
@@ -68,8 +69,8 @@ def cross_fitted_head(
         matrix, bias = fitted_layer(given[kept], targets[kept], mass[kept])
         layers.append((matrix.numpy(), bias.numpy()))
         rows = fold == held_out
-        own[rows] = Head(layers[-1:], unit).answers(vectors[rows])
-    return Head(layers, unit), own
+        own[rows] = Head(layers[-1:], scale).answers(vectors[rows])
+    return Head(layers, scale), own
 
 
 def fitted_layer(vectors: Tensor, targets: Tensor, mass: Tensor) -> tuple[Tensor, Tensor]:

@@ -13,12 +13,11 @@ from numpy.typing import NDArray
 
 from potstill.modalities.image import ImageEncoder
 from potstill.teachers.digests import digest
-from potstill.teachers.zoo_member import VERSION
+from potstill.teachers.zoo_member import VERSION, Scale
 from potstill.types import Dataset, Floats, Trainable
 
 if TYPE_CHECKING:
     from potstill.networks.convolution import Layer
-    from potstill.teachers.lessons import Unit
     from potstill.teachers.zoo_convolution import Network
 
 S_PER_PRODUCT, S_PER_VALUE = 9e-12, 3e-9
@@ -130,17 +129,17 @@ class ConvolutionalMember(msgspec.Struct, frozen=True, kw_only=True):
 
     def fit_whole(self, dataset: Dataset, *, seed: int) -> FittedConvolutionalMember:
         """Fit on all pictures of ``dataset``."""
-        from potstill.teachers.lessons import Unit
         from potstill.teachers.zoo_convolution import fit_network
 
         assert dataset.labels is not None
         encoder = ImageEncoder(dataset.schema)
-        unit = Unit.of(dataset.labels, dataset.task)
+        scale = Scale.of(dataset.labels, dataset.task, whole=True)
         pixels = encoder.encode(dataset.rows)["pixels"]
         seed = int(digest(self.name, str(seed))[:7], 16)
-        network = fit_network(self, pixels, unit.own(dataset.labels), dataset.weight, dataset.task, seed=seed)
-        fingerprint = digest(self.fingerprint, str(seed), pixels.tobytes()[:1_000_000].hex())
-        return FittedConvolutionalMember(self.name, fingerprint, encoder, network, unit)
+        labels = scale.own(dataset.labels)
+        network = fit_network(self, pixels, labels, dataset.weight, dataset.task, seed=seed)
+        fingerprint = digest(self.fingerprint, str(seed), pixels.tobytes(), labels.tobytes())
+        return FittedConvolutionalMember(self.name, fingerprint, encoder, network, scale)
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,7 +150,7 @@ class FittedConvolutionalMember:
     fingerprint: str
     encoder: ImageEncoder
     network: Network
-    unit: Unit
+    scale: Scale
 
     @property
     def size_bytes(self) -> int:
@@ -166,7 +165,7 @@ class FittedConvolutionalMember:
     def predict(self, dataset: Dataset) -> Floats:
         """Probabilities ``(n, K)`` in the order of the task's classes, or values ``(n, 1)``."""
         pixels: NDArray[np.uint8] = self.encoder.encode(dataset.rows)["pixels"]
-        return self.unit.answers(self.network.logits(pixels))
+        return self.scale.of_logits(self.network.logits(pixels))
 
     def predict_out_of_fold(self, dataset: Dataset) -> Floats:
         """NaN: it was fitted on all rows."""

@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from potstill.teachers.answers import softmax
 from potstill.teachers.digests import digest
 from potstill.teachers.zoo_encoding import Encoding, Table
 from potstill.types import Bools, Dataset, Doubles, Floats, Ints, Labels, Task, Teacher
@@ -68,12 +69,23 @@ class Scale:
     center: float = 0.0
     spread: float = 1.0
 
+    @classmethod
+    def of(cls, labels: Labels, task: Task, *, whole: bool = False) -> Scale:
+        """The classes among ``labels`` (all of the task where ``whole``), or the unit of their values."""
+        if not task.is_classification:
+            return cls(task, np.zeros(0, np.int64), float(np.mean(labels)), float(np.std(labels)) or 1.0)
+        return cls(task, np.arange(task.n_outputs) if whole else np.unique(labels.astype(np.int64)))
+
     def own(self, labels: Labels | None) -> Labels:
         """The task's labels, of classes that occur, to positions in ``classes``; values, standardised."""
         assert labels is not None
         if self.task.is_classification:
             return np.searchsorted(self.classes, labels.astype(np.int64)).astype(np.int64)
         return ((labels - self.center) / self.spread).astype(np.float64)
+
+    def of_logits(self, logits: Floats) -> Floats:
+        """Logits over the fold's own classes (standardised values) to ``(n, K)`` of the task."""
+        return self.align(softmax(logits.astype(np.float64)) if self.task.is_classification else logits)
 
     def align(self, answers: NDArray[Any]) -> Floats:
         """Answers over the fold's own classes (standardised values) to ``(n, K)`` of the task.
@@ -128,14 +140,8 @@ class Fold:
         """Prepare the labelled rows of ``dataset``; stop early on those of ``stop_on`` if they suffice."""
         assert dataset.labels is not None
         task = dataset.task
-        labels: Labels = dataset.labels
-        scale = Scale(task, np.zeros(0, np.int64))
-        if task.is_classification:
-            classes, labels = np.unique(labels.astype(np.int64), return_inverse=True)
-            scale = Scale(task, classes)
-        else:
-            scale = Scale(task, scale.classes, float(np.mean(labels)), float(np.std(labels)) or 1.0)
-            labels = scale.own(labels)
+        scale = Scale.of(dataset.labels, task)
+        labels = scale.own(dataset.labels)
         weight = np.ones(len(labels)) if dataset.weight is None else dataset.weight / dataset.weight.mean()
         table, n_own = encoding.table(dataset), len(labels)
         known = None if stop_on is None else _of_known_classes(stop_on, scale)

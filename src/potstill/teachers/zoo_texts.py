@@ -78,11 +78,7 @@ class NGramMember(msgspec.Struct, frozen=True, kw_only=True):
         assert dataset.labels is not None
         labels: Labels = dataset.labels
         seed = int(digest(self.name, str(seed))[:7], 16)
-        if dataset.task.is_classification:
-            scale = Scale(dataset.task, np.unique(labels.astype(np.int64)))
-        else:
-            none = np.zeros(0, np.int64)
-            scale = Scale(dataset.task, none, float(np.mean(labels)), float(np.std(labels)) or 1.0)
+        scale = Scale.of(labels, dataset.task)
         weight = np.ones(len(labels)) if dataset.weight is None else dataset.weight / dataset.weight.mean()
         reader = Reader.fit(dataset, letters=self.letters, longest=self.longest)
         answer: Answer = _sure

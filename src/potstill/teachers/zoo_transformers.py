@@ -16,11 +16,10 @@ from potstill.modalities.pretrained_pieces import wordpiece_of
 from potstill.modalities.text import joined_texts
 from potstill.networks.bert_folder import default_checkpoint, read_shape
 from potstill.teachers.digests import digest, file_digest
-from potstill.teachers.zoo_member import VERSION
+from potstill.teachers.zoo_member import VERSION, Scale
 from potstill.types import Dataset, Floats, Task, Trainable
 
 if TYPE_CHECKING:
-    from potstill.teachers.lessons import Unit
     from potstill.teachers.zoo_fine_tuning import Classifier
 
 __all__ = ["TransformerMember", "default_checkpoint", "transformer_members"]
@@ -95,18 +94,17 @@ class TransformerMember(msgspec.Struct, frozen=True, kw_only=True):
         UserError
             The checkpoint cannot be read.
         """
-        from potstill.teachers.lessons import Unit
         from potstill.teachers.zoo_fine_tuning import fitted_classifier
 
         assert dataset.labels is not None
-        unit = Unit.of(dataset.labels, dataset.task)
-        labels = unit.own(dataset.labels)
+        scale = Scale.of(dataset.labels, dataset.task, whole=True)
+        labels = scale.own(dataset.labels)
         texts = joined_texts(dataset.rows, dataset.schema)
         seed = int(digest(self.name, str(seed))[:7], 16)
         classifier = fitted_classifier(self, texts, labels, dataset.weight, dataset.task, seed=seed)
         data = digest(*texts, np.ascontiguousarray(labels).tobytes())
         fingerprint = digest(self.fingerprint, str(seed), data)
-        return FittedTransformerMember(self.name, fingerprint, classifier, unit)
+        return FittedTransformerMember(self.name, fingerprint, classifier, scale)
 
     def seconds(self, n_rows: int, n_pieces: float) -> float:
         """Seconds of one core that a fit on so many rows takes.
@@ -136,7 +134,7 @@ class FittedTransformerMember:
     name: str
     fingerprint: str
     classifier: Classifier
-    unit: Unit
+    scale: Scale
 
     @property
     def size_bytes(self) -> int:
@@ -150,7 +148,7 @@ class FittedTransformerMember:
 
     def predict(self, dataset: Dataset) -> Floats:
         """Probabilities ``(n, K)`` in the order of the task's classes, or values ``(n, 1)``."""
-        return self.unit.answers(self.classifier.logits(joined_texts(dataset.rows, dataset.schema)))
+        return self.scale.of_logits(self.classifier.logits(joined_texts(dataset.rows, dataset.schema)))
 
     def predict_out_of_fold(self, dataset: Dataset) -> Floats:
         """NaN: it was fitted on all rows."""
