@@ -14,7 +14,8 @@ from potstill.artifact import Reference
 from potstill.artifact.card import decode_card, encode_card
 from potstill.artifact.columns import slice_feeds
 from potstill.errors import UserError
-from potstill.monitoring import Thresholds, Watch, make_reference
+from potstill.monitoring import Shadow, Thresholds, Watch, make_reference
+from potstill.monitoring.watch import merged_reports
 
 
 class Clock:
@@ -277,3 +278,26 @@ def test_a_column_that_must_move_is_ignored(classes):
     assert not any("'since' has drifted" in alarm for alarm in current.alarms)
     with pytest.raises(UserError, match=r"^There is no column 'until' to ignore; there are: age, city"):
         Watch(classes.model, ignore=["until"])
+
+
+def test_what_several_processes_saw_is_told_as_one(classes):
+    watches = []
+    for seed, older in ((1, 0), (2, 10)):
+        rows = classes.rows(900 + 100 * seed, seed)
+        rows["age"] += older
+        inputs = classes.feeds(rows)
+        shadow = Shadow(classes.model, lambda asked: classes.model.predict_proba(list(asked)), share=1.0)
+        watches.append(Watch(classes.model, window_rows=800, shadow=shadow))
+        watches[-1].observe(inputs, classes.model.outputs(inputs))
+        shadow.drain()
+        shadow.close()
+    alone = [watch.report() for watch in watches]
+    told = merged_reports(alone)
+    assert told.n_rows == 1000 + 1100
+    assert told.last == alone[1].last, "the alarm of one is an alarm"
+    assert told.current == alone[1].current
+    assert len(told.history) == 2
+    assert told.shadow.asked == sum(one.shadow.asked for one in alone)
+    assert told.shadow.agreement == 1.0
+    other = msgspec.structs.replace(alone[1], content_hash="another model's")
+    assert merged_reports([alone[0], other]).n_rows == 1000

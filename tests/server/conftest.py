@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import threading
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -92,3 +96,42 @@ def rows() -> list[dict[str, object]]:
     frame = table()[["age", "city", "member", "since"]].head(12)
     told = frame.assign(since=frame["since"].dt.strftime("%Y-%m-%d")).to_dict("records")
     return [{k: None if v is None or v != v else v for k, v in row.items()} for row in told]
+
+
+class Ensemble(ThreadingHTTPServer):
+    """Says yes to everybody, where it is well."""
+
+    def __init__(self) -> None:
+        self.shown: list[Any] = []
+        self.paths: set[str] = set()
+        self.tokens: set[str | None] = set()
+        self.status = 200
+        super().__init__(("127.0.0.1", 0), Answers)
+
+
+class Answers(BaseHTTPRequestHandler):
+    server: Ensemble
+
+    def do_POST(self) -> None:
+        rows = json.loads(self.rfile.read(int(self.headers["content-length"])))["instances"]
+        self.server.shown.extend(rows)
+        self.server.paths.add(self.path)
+        self.server.tokens.add(self.headers["authorization"])
+        body = json.dumps({"predictions": [{"no": 0.1, "yes": 0.9} for _ in rows]}).encode()
+        self.send_response(self.server.status)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        return
+
+
+@pytest.fixture(name="ensemble")
+def _ensemble() -> Iterator[Ensemble]:
+    with Ensemble() as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()

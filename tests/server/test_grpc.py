@@ -89,3 +89,16 @@ def test_what_is_wrong_is_said(service: Service, rows: list[dict[str, Any]], cha
     change(request)
     with pytest.raises(RequestError, match=said):
         asyncio.run(service.model_infer(request))
+
+
+def test_answers_and_refusals_are_counted(service: Service, rows: list[dict[str, Any]]) -> None:
+    asyncio.run(service.model_infer(request_for(full(rows))))
+    asked = request_for(full(rows))
+    asked.inputs.pop()
+    with pytest.raises(RequestError):
+        asyncio.run(service.model_infer(asked))
+    told = service._server.metrics.text().decode().splitlines()
+    counted = [line for line in told if line.startswith("potstill_requests_total{")]
+    assert len(counted) == 2
+    assert all('model="small",protocol="grpc"' in line for line in counted)
+    assert {line.split('status="')[1].split('"')[0] for line in counted} == {"OK", "INVALID_ARGUMENT"}

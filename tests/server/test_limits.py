@@ -27,6 +27,8 @@ def test_large_bodies_are_refused_with_and_without_a_length(limited: Callable[..
 
     answer = client.post(PREDICT, content=chunks())
     assert (answer.status_code, "1,000" in answer.json()["error"]) == (413, True)
+    told = client.get("/metrics").text
+    assert 'potstill_requests_total{model="-",protocol="http",status="413",version="-"} 2.0' in told
 
 
 def test_many_rows_are_refused(limited: Callable[..., TestClient], rows: list[dict[str, Any]]) -> None:
@@ -48,8 +50,11 @@ def test_a_slow_request_ends(
         await asyncio.sleep(10)
 
     monkeypatch.setattr("potstill.server.app.Server.outputs", slow)
-    answer = limited(request_timeout_s=0.05).post(PREDICT, json={"instances": rows})
+    client = limited(request_timeout_s=0.05)
+    answer = client.post(PREDICT, json={"instances": rows})
     assert (answer.status_code, "0.05 s" in answer.json()["error"]) == (408, True)
+    counted = [line for line in client.get("/metrics").text.splitlines() if "requests_total{" in line]
+    assert counted == ['potstill_requests_total{model="-",protocol="http",status="408",version="-"} 1.0']
 
 
 def test_a_token_guards_all_but_health_and_the_empty_page(
@@ -81,6 +86,7 @@ def test_what_breaks_inside_is_not_shown(
     answer = client.post(PREDICT, json={"instances": []})
     assert answer.status_code == 500
     assert "secret" not in answer.text
+    assert 'status="500"' in client.get("/metrics").text
 
 
 def test_metrics_count_requests_rows_and_drift(client: TestClient, rows: list[dict[str, Any]]) -> None:

@@ -13,6 +13,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -131,6 +132,41 @@ def test_a_worker_that_dies_is_replaced(start: Callable[..., Running], made: Pat
     while any(Path(f"/proc/{worker}/cmdline").exists() for worker in left):
         assert time.monotonic() < end, "workers outlive the process that began them"
         time.sleep(0.05)
+
+
+def test_what_all_workers_have_seen_is_told_by_each(
+    start: Callable[..., Running], made: Path, tmp_path: Path, rows: list[dict[str, Any]]
+) -> None:
+    shutil.copy(made / "small.onnx", tmp_path / "m.onnx")
+    server = start(tmp_path, "--workers", "2")
+
+    def metrics() -> str:
+        with urllib.request.urlopen(f"http://{server.address}/metrics", timeout=10) as answer:
+            return str(answer.read(), "utf-8")
+
+    def of_each_worker() -> dict[str, float]:
+        lines = [line for line in metrics().splitlines() if line.startswith("potstill_rows_total{")]
+        return {line.split('worker="')[1].split('"')[0]: float(line.split()[-1]) for line in lines}
+
+    n_asked = 0
+    while len(of_each_worker()) < 2:
+        with ThreadPoolExecutor(8) as asking:
+            list(asking.map(lambda _: server.get("/v1/models/m:predict", {"instances": rows}), range(40)))
+        n_asked += 40
+        assert n_asked < 4_000, "one worker alone answers"
+    for _ in range(10):  # whoever answers
+        assert sum(of_each_worker().values()) == n_asked * len(rows)
+        assert server.get("/v1/models/m/watch")["n_rows"] == n_asked * len(rows)
+    if promtool := shutil.which("promtool"):
+        checked = subprocess.run(
+            [promtool, "check", "metrics"], input=metrics().encode(), capture_output=True, check=False
+        )
+        assert (checked.returncode, checked.stdout + checked.stderr) == (0, b"")
+    before = server.get("/v2/models/m")["versions"]
+    shutil.copy(made / "iris.onnx", tmp_path / "other")
+    (tmp_path / "other").replace(tmp_path / "m.onnx")
+    server.get("/v2/repository/models/m/load", {})
+    assert all(server.get("/v2/models/m")["versions"] != before for _ in range(20)), "one was not reloaded"
 
 
 def test_no_request_is_lost_while_the_model_is_exchanged(

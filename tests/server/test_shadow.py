@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import threading
 import time
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -21,46 +17,7 @@ from potstill.server.app import make_app
 PREDICT = "/v1/models/small:predict"
 
 
-class Ensemble(ThreadingHTTPServer):
-    """Says yes to everybody, where it is well."""
-
-    def __init__(self) -> None:
-        self.shown: list[Any] = []
-        self.paths: set[str] = set()
-        self.tokens: set[str | None] = set()
-        self.status = 200
-        super().__init__(("127.0.0.1", 0), Answers)
-
-
-class Answers(BaseHTTPRequestHandler):
-    server: Ensemble
-
-    def do_POST(self) -> None:
-        rows = json.loads(self.rfile.read(int(self.headers["content-length"])))["instances"]
-        self.server.shown.extend(rows)
-        self.server.paths.add(self.path)
-        self.server.tokens.add(self.headers["authorization"])
-        body = json.dumps({"predictions": [{"no": 0.1, "yes": 0.9} for _ in rows]}).encode()
-        self.send_response(self.server.status)
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        return
-
-
-@pytest.fixture(name="ensemble")
-def _ensemble() -> Iterator[Ensemble]:
-    with Ensemble() as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
-
-
-def opened(made: Path, ensemble: Ensemble) -> TestClient:
+def opened(made: Path, ensemble: Any) -> TestClient:
     url = f"http://127.0.0.1:{ensemble.server_port}/old/{{model}}"
     return TestClient(make_app(Settings(str(made), shadow_url=url, shadow_share=1.0)))
 
@@ -76,9 +33,9 @@ def told(client: TestClient, n_rows: int) -> dict[str, Any]:
 
 
 def test_agreement_is_told(
-    made: Path, small: potstill.Model, rows: list[dict[str, Any]], ensemble: Ensemble, monkeypatch: Any
+    made: Path, small: potstill.Model, rows: list[dict[str, Any]], ensemble: Any, monkeypatch: Any
 ) -> None:
-    monkeypatch.setenv("POTSTILL_SHADOW_TOKEN", "t0ken")
+    monkeypatch.setenv("POTSTILL_ENSEMBLE_TOKEN", "t0ken")
     with opened(made, ensemble) as client:
         asked = [row | {"more": "than the model sees"} for row in rows]
         assert client.post(PREDICT, json={"instances": asked}).status_code == 200
@@ -92,7 +49,7 @@ def test_agreement_is_told(
 
 
 def test_an_ensemble_that_fails_is_told_of_and_harms_nobody(
-    made: Path, small: potstill.Model, rows: list[dict[str, Any]], ensemble: Ensemble
+    made: Path, small: potstill.Model, rows: list[dict[str, Any]], ensemble: Any
 ) -> None:
     ensemble.status = 500
     with opened(made, ensemble) as client:

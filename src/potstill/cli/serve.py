@@ -33,7 +33,7 @@ ACCESS = "Access"
     metavar="URL",
     help="Show a copy of some requests to the ensemble at URL, which takes and gives what this server does; "
     "{model} in it stands for the model's name. Requests do not wait for it; the watch tells how far they "
-    "agree. Its token, if it needs one, is the variable POTSTILL_SHADOW_TOKEN.",
+    "agree. Its token, if it needs one, is the variable POTSTILL_ENSEMBLE_TOKEN.",
 )
 @option(
     "--shadow-share",
@@ -41,6 +41,25 @@ ACCESS = "Access"
     show_default=True,
     type=click.FloatRange(0, 1, min_open=True),
     help="Of the requests that are shown.",
+)
+@option(
+    "--cascade",
+    metavar="URL",
+    help="Where the model is not sure, answer what the ensemble at URL says; see --shadow. If it fails or is "
+    "late, the model's answer stands.",
+)
+@option(
+    "--cascade-threshold",
+    metavar="P",
+    type=click.FloatRange(0, 1),
+    help="Probability from which the model is sure; potstill cascade finds it.",
+)
+@option(
+    "--cascade-timeout",
+    default=1.0,
+    show_default=True,
+    type=click.FloatRange(0, min_open=True),
+    help="Seconds that the ensemble may take.",
 )
 @option(
     "--poll",
@@ -101,6 +120,9 @@ def serve(
     no_watch: bool,
     shadow: str | None,
     shadow_share: float,
+    cascade: str | None,
+    cascade_threshold: float | None,
+    cascade_timeout: float,
     poll: float,
     token_file: Path | None,
     certificate: Path | None,
@@ -137,6 +159,11 @@ def serve(
         raise UserError("TLS needs both --certificate and --key.")
     if shadow and no_watch:
         raise UserError("A shadow is told of by the watch.", hint="Leave out --no-watch or --shadow.")
+    if (cascade is None) != (cascade_threshold is None):
+        raise UserError(
+            "A cascade needs both --cascade and --cascade-threshold.",
+            hint="potstill cascade model.onnx validation.csv --teacher … finds the threshold.",
+        )
     for path in (certificate, key):
         if path is not None and not path.is_file():
             raise UserError(f"There is no file {path}.")
@@ -152,6 +179,9 @@ def serve(
         watch=not no_watch,
         shadow_url=shadow or "",
         shadow_share=shadow_share,
+        cascade_url=cascade or "",
+        cascade_threshold=cascade_threshold or 0.0,
+        cascade_timeout_s=cascade_timeout,
         grpc_address="" if grpc_port is None else f"{host}:{grpc_port}",
         certificate="" if certificate is None else str(certificate),
         key="" if key is None else str(key),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, final
 
 import msgspec
@@ -82,14 +82,33 @@ class Cascade:
         UserError
             When the rows are not as the model takes them.
         """
-        outputs = self.model.outputs(feeds(list(rows), self.model.schema))
-        unsure = np.flatnonzero(outputs.max(axis=1) < self.threshold)
+        return self.settle(self.model.outputs(feeds(list(rows), self.model.schema)), lambda: rows)
+
+    def unsure(self, outputs: Floats) -> Bools:
+        """``(n,)`` whether the ensemble is to answer, by ``(n, K)`` probabilities of the student."""
+        unsure: Bools = outputs.max(axis=1) < self.threshold
+        return unsure
+
+    def settle(self, outputs: Floats, rows_of: Callable[[], Sequence[Row]]) -> tuple[Floats, Bools]:
+        """The same for rows that the student has answered.
+
+        Parameters
+        ----------
+        outputs
+            ``(n, K)`` probabilities of the student; left as they are.
+        rows_of
+            Gives the rows, which are not looked at where the student is sure of all of them.
+        """
+        unsure = np.flatnonzero(self.unsure(outputs))
         asked = np.zeros(len(outputs), dtype=np.bool_)
         failed = 0
         if len(unsure):
             try:
+                rows = rows_of()
                 said = self._ask([rows[row] for row in unsure.tolist()])
-                outputs[unsure] = checked_answers(said, len(unsure), self.model.task)
+                answers = checked_answers(said, len(unsure), self.model.task)
+                outputs = outputs.copy()
+                outputs[unsure] = answers
                 asked[unsure] = True
             except Exception:  # whatever the ensemble's trouble, the student has an answer
                 failed = len(unsure)

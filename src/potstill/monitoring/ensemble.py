@@ -11,6 +11,9 @@ from typing import Any, TypeAlias, final
 import msgspec
 import numpy as np
 
+from potstill.artifact import Model
+from potstill.artifact.columns import Feeds
+from potstill.artifact.probes import probe_rows
 from potstill.errors import UserError
 from potstill.types import Floats, Task
 
@@ -133,3 +136,9 @@ def checked_answers(values: Any, n_rows: int, task: Task) -> Floats:
     if task.is_classification and (answers.min(initial=0) < -1e-3 or np.abs(answers.sum(1) - 1).max() > 0.01):
         raise EnsembleFailed("The answers are no probabilities: they do not sum to 1.")
     return answers
+
+
+def told_rows(inputs: Feeds, model: Model) -> list[dict[str, Any]]:
+    """The rows of which `potstill.artifact.feeds` made these inputs, as an ensemble may be shown them."""
+    columns = probe_rows(inputs, model.schema)
+    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]

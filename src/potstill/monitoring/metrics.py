@@ -22,7 +22,7 @@ potstill_cascade_rows_total               counter    model, by (student, ensembl
 ========================================  =========  ===================================
 
 Figures of drift are those of the last closed window, of the open one until there is one; an alarm of either
-counts.
+counts. Where several processes serve side by side, all of these have the label worker too.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from typing import Any, final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
 from potstill.monitoring.cascade import CascadeCounts
@@ -43,6 +44,9 @@ LATENCY_BUCKETS_S = (
     *(1e-3, 2e-3, 5e-3, 10e-3, 25e-3, 50e-3, 100e-3, 250e-3, 1.0, 5.0),
 )
 """Upper bounds in seconds: a small model answers where the usual buckets begin."""
+
+UNNAMED = "-"
+"""Stands for the model in the metrics of requests that name none that is there."""
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -92,6 +96,10 @@ class ServingMetrics:
             count = self._counted[labels] = self._counter(*labels)
         count(seconds, n_rows)
 
+    def refused(self, status: str) -> None:
+        """Count a request that was refused before anybody looked at what it asks."""
+        self._requests.labels(UNNAMED, UNNAMED, "http", status).inc()
+
     def _counter(self, model: str, version: str, protocol: str, status: str) -> Callable[[float, int], None]:
         requests = self._requests.labels(model, version, protocol, status)
         duration = self._seconds.labels(model, version, protocol)
@@ -121,6 +129,37 @@ class ServingMetrics:
     def text(self) -> bytes:
         """All of it in Prometheus' text format, `CONTENT_TYPE`."""
         return generate_latest(self.registry)
+
+
+def merged_texts(texts: Mapping[str, bytes]) -> bytes:
+    """The metrics of several processes as one text: every sample says in ``worker`` whose it is.
+
+    Parameters
+    ----------
+    texts
+        Name of each process to what its `ServingMetrics.text` gave.
+    """
+    families: dict[str, Metric] = {}
+    for worker, text in texts.items():
+        for found in text_string_to_metric_families(text.decode()):
+            family = families.setdefault(found.name, Metric(found.name, found.documentation, found.type))
+            family.samples += [
+                each._replace(labels={**each.labels, "worker": worker}) for each in found.samples
+            ]
+    registry = CollectorRegistry()
+    registry.register(_Collected(list(families.values())))
+    return generate_latest(registry)
+
+
+@final
+class _Collected(Collector):
+    """Metrics that are there already."""
+
+    def __init__(self, families: Iterable[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterable[Metric]:
+        return self._families
 
 
 @final

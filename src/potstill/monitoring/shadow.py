@@ -14,9 +14,8 @@ import numpy as np
 
 from potstill.artifact import Model
 from potstill.artifact.columns import Feeds, rows_of, slice_feeds
-from potstill.artifact.probes import probe_rows
 from potstill.errors import UserError
-from potstill.monitoring.ensemble import Ask, Row, checked_answers
+from potstill.monitoring.ensemble import Ask, Row, checked_answers, told_rows
 from potstill.types import Floats
 
 _STOP = None
@@ -57,6 +56,28 @@ class ShadowReport(msgspec.Struct, frozen=True):
     distance: float | None
     disagreements: tuple[Disagreement, ...]
     trouble: str
+
+
+def merged_shadows(reports: Sequence[ShadowReport]) -> ShadowReport:
+    """What the shadows of several processes have seen together; at least one."""
+    asked = sum(each.asked for each in reports)
+
+    def mean(values: Sequence[float | None]) -> float | None:
+        weighed = [
+            each.asked * value for each, value in zip(reports, values, strict=True) if value is not None
+        ]
+        return sum(weighed) / asked if weighed else None
+
+    return ShadowReport(
+        asked=asked,
+        dropped=sum(each.dropped for each in reports),
+        failed=sum(each.failed for each in reports),
+        waiting=sum(each.waiting for each in reports),
+        agreement=mean([each.agreement for each in reports]),
+        distance=mean([each.distance for each in reports]),
+        disagreements=tuple(kept for each in reports for kept in each.disagreements),
+        trouble=next((each.trouble for each in reports if each.trouble), ""),
+    )
 
 
 @final
@@ -198,7 +219,7 @@ class Shadow:
         self._queue.task_done()
 
     def _compare(self, copied: Any, student: Floats) -> None:
-        rows = copied if isinstance(copied, list) else _rows(copied, self._model)
+        rows = copied if isinstance(copied, list) else told_rows(copied, self._model)
         said = checked_answers(self._ask(rows), len(rows), self._model.task)
         if self._model.task.is_classification:
             apart = np.abs(said - student).sum(axis=1) / 2
@@ -214,8 +235,3 @@ class Shadow:
                 self._kept.append(
                     Disagreement(dict(rows[row]), tuple(student[row].tolist()), tuple(said[row].tolist()))
                 )
-
-
-def _rows(inputs: Feeds, model: Model) -> list[dict[str, Any]]:
-    columns = probe_rows(inputs, model.schema)
-    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]

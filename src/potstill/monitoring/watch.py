@@ -18,7 +18,7 @@ from potstill.artifact.reference import Reference
 from potstill.errors import UserError
 from potstill.monitoring.counting import Counter, Tally
 from potstill.monitoring.ensemble import Row
-from potstill.monitoring.shadow import Shadow, ShadowReport
+from potstill.monitoring.shadow import Shadow, ShadowReport, merged_shadows
 from potstill.monitoring.window import Thresholds, Window, compare_window
 from potstill.types import Floats
 
@@ -89,6 +89,35 @@ class WatchReport(msgspec.Struct, frozen=True):
         """Of the last closed window and of the open one, each once."""
         windows = (window for window in (self.last, self.current) if window is not None)
         return tuple(dict.fromkeys(alarm for window in windows for alarm in window.alarms))
+
+
+def merged_reports(reports: Sequence[WatchReport]) -> WatchReport:
+    """What several processes that answer with one model side by side have seen.
+
+    Rows and what the shadows were asked are added up. A window is that of one process, for each sees a part
+    of the traffic as good as drawn at random: one with alarms if there is one, then the one with most rows.
+
+    Parameters
+    ----------
+    reports
+        At least one; those of another model than the first are left out.
+    """
+    alike = [each for each in reports if each.content_hash == reports[0].content_hash]
+    past = [one for each in alike for one in each.history]
+    shadows = [each.shadow for each in alike if each.shadow is not None]
+    return msgspec.structs.replace(
+        alike[0],
+        n_rows=sum(each.n_rows for each in alike),
+        current=_telling([each.current for each in alike]),
+        last=_telling([each.last for each in alike]),
+        history=tuple(sorted(past, key=lambda one: one.started)),
+        shadow=merged_shadows(shadows) if shadows else None,
+    )
+
+
+def _telling(windows: Sequence[Window | None]) -> Window | None:
+    there = [window for window in windows if window is not None]
+    return max(there, key=lambda window: (bool(window.alarms), window.n_rows), default=None)
 
 
 @final

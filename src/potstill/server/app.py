@@ -8,6 +8,8 @@ import logging
 import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 from urllib.parse import quote
@@ -22,9 +24,10 @@ from starlette.routing import Route
 from potstill.artifact import Model
 from potstill.artifact.columns import Feeds, rows_of
 from potstill.errors import PotstillError, UserError
-from potstill.monitoring import HttpEnsemble, Shadow
-from potstill.monitoring.ensemble import Row
-from potstill.monitoring.metrics import CONTENT_TYPE, ServingMetrics
+from potstill.monitoring import Cascade, CascadeCounts, HttpEnsemble, Shadow
+from potstill.monitoring.ensemble import Row, told_rows
+from potstill.monitoring.metrics import CONTENT_TYPE, UNNAMED, ServingMetrics, merged_texts
+from potstill.monitoring.watch import WatchReport, merged_reports
 from potstill.server import oip
 from potstill.server.errors import RequestError, bad_request, not_found, refused
 from potstill.server.guard import Guard
@@ -33,15 +36,18 @@ from potstill.server.openapi import document
 from potstill.server.page import PAGE
 from potstill.server.plain import feeds_of_rows, read_reference, read_rows, write_rows
 from potstill.server.settings import GRACE_S, Settings
+from potstill.server.siblings import Siblings
 from potstill.server.tensors import Tensor, answer_tensors, row_of_tensors, rows_of_tensors
 from potstill.server.traffic import Reply, Traffic
-from potstill.types import Floats
+from potstill.types import Bools, Floats
 from potstill.versions import Repository, Version
 
 log = logging.getLogger("potstill.server")
 
 Params: TypeAlias = dict[str, str]
 Headers: TypeAlias = Mapping[bytes, bytes]
+Answered: TypeAlias = tuple[Floats, Bools | None]
+"""``(n, K)`` answers, and where there is a cascade ``(n,)`` whether the ensemble gave them."""
 
 _HEADER_LENGTH = oip.HEADER_LENGTH.lower().encode()
 _JSON = {"content-type": "application/json"}
@@ -49,11 +55,11 @@ _JSON = {"content-type": "application/json"}
 THREADED_ROWS = 64
 """From so many rows on a request is answered in a thread: others need not wait for it."""
 
-SHADOW_TOKEN = "POTSTILL_SHADOW_TOKEN"
-"""The environment variable with the bearer token of the ensemble that shadows, if it needs one."""
+ENSEMBLE_TOKEN = "POTSTILL_ENSEMBLE_TOKEN"
+"""The environment variable with the bearer token of the ensemble that shadows or answers, if it needs one."""
 
-UNNAMED = "-"
-"""Stands for the model in the metrics of requests that name none that is there."""
+ENSEMBLE_THREADS = 32
+"""Requests that wait at once for the ensemble of a cascade."""
 
 
 class _Name(Convertor[str]):
@@ -87,27 +93,45 @@ def make_app(settings: Settings, models: Models | None = None) -> Starlette:
         There is nothing to serve, or an artifact cannot be opened.
     """
     if models is None:
-        shadowed = _shadowing(settings) if settings.shadow_url else None
-        models = Models(Path(settings.source), watched=settings.watch, shadowed=shadowed)
+        models = Models(
+            Path(settings.source),
+            watched=settings.watch,
+            shadowed=_shadowing(settings) if settings.shadow_url else None,
+            cascaded=_cascading(settings) if settings.cascade_url else None,
+        )
     server = Server(settings, models)
     app = Starlette(routes=server.routes(), lifespan=server.lifespan)
     app.add_exception_handler(404, _unknown_page)
     app.add_exception_handler(405, _wrong_method)
     app.add_exception_handler(Exception, _broken)
-    app.add_middleware(Guard, settings=settings, gauge=server.metrics.in_flight)
+    app.add_middleware(Guard, settings=settings, metrics=server.metrics)
     app.state.server = server
     return app
 
 
 def _shadowing(settings: Settings) -> Callable[[str, Model], Shadow]:
     """What makes the shadow of a model: the ensemble behind the address that is named for it."""
-    token = SHADOW_TOKEN if SHADOW_TOKEN in os.environ else ""
 
     def shadowed(name: str, model: Model) -> Shadow:
-        url = settings.shadow_url.replace("{model}", quote(name, safe=""))
-        return Shadow(model, HttpEnsemble(url, model.task, token_env=token), share=settings.shadow_share)
+        return Shadow(model, _ensemble(settings.shadow_url, name, model), share=settings.shadow_share)
 
     return shadowed
+
+
+def _cascading(settings: Settings) -> Callable[[str, Model], Cascade]:
+    """What makes the cascade of a model, likewise."""
+
+    def cascaded(name: str, model: Model) -> Cascade:
+        ask = _ensemble(settings.cascade_url, name, model, timeout_s=settings.cascade_timeout_s)
+        return Cascade(model, ask, threshold=settings.cascade_threshold)
+
+    return cascaded
+
+
+def _ensemble(url: str, name: str, model: Model, *, timeout_s: float = 10.0) -> HttpEnsemble:
+    token = ENSEMBLE_TOKEN if ENSEMBLE_TOKEN in os.environ else ""
+    named = url.replace("{model}", quote(name, safe=""))
+    return HttpEnsemble(named, model.task, timeout_s=timeout_s, token_env=token)
 
 
 class Server:
@@ -117,6 +141,15 @@ class Server:
         self.settings = settings
         self.models = models
         self.metrics = ServingMetrics()
+        self.siblings = Siblings(
+            settings.workers_folder,
+            {
+                "metrics": lambda _: self.metrics.text(),
+                "reload": lambda _: msgspec.json.encode(self.reload()),
+                "watch": lambda name: msgspec.json.encode(_report_of(self.models.named(name))),
+            },
+        )
+        self._asking = ThreadPoolExecutor(ENSEMBLE_THREADS, "potstill-cascade")
         self._announce()
 
     def routes(self) -> list[Route]:
@@ -156,7 +189,9 @@ class Server:
             from potstill.server import grpc_service
 
             calls = await grpc_service.start(self, self.settings)
+        await self.siblings.open()
         yield
+        await self.siblings.close()
         if looking is not None:
             looking.cancel()
         if calls is not None:
@@ -186,6 +221,8 @@ class Server:
         for served in self.models:
             if served.watch is not None:
                 self.metrics.watch(served.name, served.watch.report)
+            if served.cascade is not None:
+                self.metrics.cascade(served.name, partial(_counts_of, served.cascade))
 
     async def page(self, request: Request) -> Response:  # noqa: ARG002
         return Response(PAGE, media_type="text/html")
@@ -194,7 +231,12 @@ class Server:
         return _json(document(self.models, max_rows=self.settings.max_rows))
 
     async def prometheus(self, request: Request) -> Response:  # noqa: ARG002
-        return Response(await asyncio.to_thread(self.metrics.text), headers={"Content-Type": CONTENT_TYPE})
+        """The metrics; of several workers all, each labelled with its worker."""
+        text = await asyncio.to_thread(self.metrics.text)
+        if not self.siblings.alone:
+            others = await self.siblings.ask("metrics")
+            text = await asyncio.to_thread(merged_texts, {self.siblings.name: text, **others})
+        return Response(text, headers={"Content-Type": CONTENT_TYPE})
 
     async def about(self, request: Request) -> Response:  # noqa: ARG002
         return _json(oip.server_metadata())
@@ -214,6 +256,7 @@ class Server:
             self.models.named(request.path_params["model"])
         except RequestError as error:
             return _error(error)
+        await self.siblings.ask("reload")
         return _json({"changed": changed})
 
     async def metadata(self, request: Request) -> Response:
@@ -229,12 +272,15 @@ class Server:
         return self._of_model(request, lambda served: {"version": served.version, "card": served.model.card})
 
     async def watched(self, request: Request) -> Response:
-        def told(served: Served) -> Any:
-            if served.watch is None:
-                raise not_found("watch: the server was started without")
-            return served.watch.report()
-
-        return await asyncio.to_thread(self._of_model, request, told)
+        """What the watch has seen; of several workers what all of them have."""
+        try:
+            served = self._named(request)
+            own = await asyncio.to_thread(_report_of, served)
+        except RequestError as error:
+            return _error(error)
+        others = await self.siblings.ask("watch", served.name)
+        reports = [msgspec.json.decode(each, type=WatchReport) for each in others.values()]
+        return _json(merged_reports([own, *reports]))
 
     async def versions(self, request: Request) -> Response:
         """Versions of a model in a repository, newest first; none of a model that is just a file."""
@@ -269,6 +315,7 @@ class Server:
             ref = read_reference(await request.body())
             version = await asyncio.to_thread(switch, repository, name, ref)
             await asyncio.to_thread(self.reload)
+            await self.siblings.ask("reload")
         except UserError as error:
             return _error(refused(error))
         except RequestError as error:
@@ -286,7 +333,7 @@ class Server:
     async def _infer(self, served: Served, headers: Headers, body: bytes) -> tuple[Reply, int]:
         length = headers.get(_HEADER_LENGTH)
         asked = oip.read_request(body, None if length is None else length.decode("latin-1"))
-        outputs = await self.outputs_of_tensors(served, asked.tensors)
+        outputs, _ = await self.outputs_of_tensors(served, asked.tensors)
         answer, told = oip.write_answer(served, asked, answer_tensors(served.model, outputs))
         return Reply(200, answer, told), len(outputs)
 
@@ -294,22 +341,34 @@ class Server:
         rows = read_rows(body)
         self._check_rows(len(rows))
         if len(rows) == 1:
-            outputs = self._output_of_one(served, rows[0])
+            outputs, asked = await self._output_of_one(served, rows[0])
         else:
-            outputs = await self.outputs(served, feeds_of_rows(rows, served.model), rows)
-        return Reply(200, write_rows(served, outputs)), len(outputs)
+            outputs, asked = await self.outputs(served, feeds_of_rows(rows, served.model), rows)
+        return Reply(200, write_rows(served, outputs, asked)), len(outputs)
 
-    def _output_of_one(self, served: Served, row: dict[str, Any]) -> Floats:
+    async def _output_of_one(self, served: Served, row: dict[str, Any]) -> Answered:
         try:
             inputs, outputs = served.model.note_one(row)
         except UserError as error:
             raise refused(error) from None
         if served.watch is not None:
             served.watch.observe(inputs, outputs, [row])
-        return outputs
+        return await self._settled(served, outputs, lambda: [row])
 
-    async def outputs_of_tensors(self, served: Served, tensors: Sequence[Tensor]) -> Floats:
-        """The model's outputs for the rows of some tensors, which are watched.
+    async def _settled(
+        self, served: Served, outputs: Floats, rows_of: Callable[[], Sequence[Row]]
+    ) -> Answered:
+        """The answers after the ensemble of a cascade, if there is one, was asked about some."""
+        cascade = served.cascade
+        if cascade is None:
+            return outputs, None
+        if not cascade.unsure(outputs).any():
+            return cascade.settle(outputs, rows_of)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._asking, cascade.settle, outputs, rows_of)
+
+    async def outputs_of_tensors(self, served: Served, tensors: Sequence[Tensor]) -> Answered:
+        """The answers to the rows of some tensors, which are watched.
 
         Raises
         ------
@@ -318,11 +377,11 @@ class Server:
         """
         row = row_of_tensors(tensors, served.model)
         if row is not None:
-            return self._output_of_one(served, row)
+            return await self._output_of_one(served, row)
         return await self.outputs(served, rows_of_tensors(tensors, served.model))
 
-    async def outputs(self, served: Served, inputs: Feeds, rows: Sequence[Row] | None = None) -> Floats:
-        """The model's outputs for some inputs, which are watched; the rows as they came, if there are any.
+    async def outputs(self, served: Served, inputs: Feeds, rows: Sequence[Row] | None = None) -> Answered:
+        """The answers to some inputs, which are watched; the rows as they came, if there are any.
 
         Raises
         ------
@@ -337,7 +396,9 @@ class Server:
             outputs = await asyncio.to_thread(served.model.outputs, inputs)
         if served.watch is not None and n_rows:
             served.watch.observe(inputs, outputs, rows)
-        return outputs
+        return await self._settled(
+            served, outputs, lambda: told_rows(inputs, served.model) if rows is None else rows
+        )
 
     def _check_rows(self, n_rows: int) -> None:
         if n_rows > self.settings.max_rows:
@@ -354,22 +415,24 @@ class Server:
         work: Callable[[Served, Headers, bytes], Awaitable[tuple[Reply, int]]],
     ) -> Reply:
         """Answer, and count it."""
-        name, version, n_rows = UNNAMED, UNNAMED, 0
+        name, version, n_rows, status = UNNAMED, UNNAMED, 0, 500
         begin = time.perf_counter()
         try:
             served = self.models.named(path["model"], path.get("version"))
             name, version = served.name, served.version
             reply, n_rows = await work(served, headers, body)
+            status = reply.status
         except RequestError as error:
-            reply = Reply(error.status, _error_body(error), {**_JSON, **error.headers})
-        self.metrics.answered(
-            name,
-            version,
-            protocol,
-            status=str(reply.status),
-            n_rows=n_rows,
-            seconds=time.perf_counter() - begin,
-        )
+            reply, status = Reply(error.status, _error_body(error), {**_JSON, **error.headers}), error.status
+        except asyncio.CancelledError:
+            status = 0  # it took too long: whoever refuses it counts it
+            raise
+        finally:
+            if status:
+                seconds = time.perf_counter() - begin
+                self.metrics.answered(
+                    name, version, protocol, status=str(status), n_rows=n_rows, seconds=seconds
+                )
         return reply
 
     def _named(self, request: Request) -> Served:
@@ -380,6 +443,16 @@ class Server:
             return _json(told(self._named(request)))
         except RequestError as error:
             return _error(error)
+
+
+def _report_of(served: Served) -> WatchReport:
+    if served.watch is None:
+        raise not_found("watch: the server was started without")
+    return served.watch.report()
+
+
+def _counts_of(cascade: Cascade) -> CascadeCounts:
+    return cascade.counts
 
 
 def _json(value: Any) -> Response:

@@ -18,8 +18,10 @@ import grpc
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 from potstill.errors import UserError
+from potstill.monitoring.metrics import UNNAMED
 from potstill.server import oip
 from potstill.server.errors import RequestError, bad_request
+from potstill.server.models import Served
 from potstill.server.settings import Settings
 from potstill.server.tensors import (
     Tensor,
@@ -128,10 +130,30 @@ class Service:
         return MESSAGES["RepositoryIndexResponse"](models=models)
 
     async def model_infer(self, request: Message) -> Message:
+        """Answer, and count it."""
+        name, version, n_rows, status = UNNAMED, UNNAMED, 0, grpc.StatusCode.OK
         begin = time.perf_counter()
-        served = self._server.models.named(request.model_name, request.model_version or None)
+        try:
+            served = self._server.models.named(request.model_name, request.model_version or None)
+            name, version = served.name, served.version
+            told, n_rows = await self._inferred(served, request)
+        except Exception as error:
+            status = _status_of(error)
+            raise
+        finally:
+            self._server.metrics.answered(
+                name,
+                version,
+                "grpc",
+                status=status.name,
+                n_rows=n_rows,
+                seconds=time.perf_counter() - begin,
+            )
+        return told
+
+    async def _inferred(self, served: Served, request: Message) -> tuple[Message, int]:
         raw = len(request.raw_input_contents) > 0
-        outputs = await self._server.outputs_of_tensors(served, _tensors(request))
+        outputs, _ = await self._server.outputs_of_tensors(served, _tensors(request))
         names = [each.name for each in request.outputs] or None
         chosen = oip.wanted(names, answer_tensors(served.model, outputs))
         told = MESSAGES["ModelInferResponse"](
@@ -141,15 +163,7 @@ class Service:
             outputs=[_told(tensor, raw=raw) for tensor in chosen],
             raw_output_contents=[raw_values(tensor) for tensor in chosen] if raw else [],
         )
-        self._server.metrics.answered(
-            served.name,
-            served.version,
-            "grpc",
-            status="OK",
-            n_rows=len(outputs),
-            seconds=time.perf_counter() - begin,
-        )
-        return told
+        return told, len(outputs)
 
 
 async def start(server: Server, settings: Settings) -> grpc.aio.Server:
@@ -205,9 +219,14 @@ def _guarded(call: Call, settings: Settings) -> Callable[[Message, Any], Awaitab
         except Exception:  # gRPC would send its text to the caller
             log.exception("a call failed")
             refusal = RequestError(500, "The server failed to answer; its log says why.")
-        return await context.abort(CODES.get(refusal.status, grpc.StatusCode.INTERNAL), refusal.message)
+        return await context.abort(_status_of(refusal), refusal.message)
 
     return guarded
+
+
+def _status_of(error: Exception) -> grpc.StatusCode:
+    status = error.status if isinstance(error, RequestError) else 500
+    return CODES.get(status, grpc.StatusCode.INTERNAL)
 
 
 def _tensors(request: Message) -> list[Tensor]:

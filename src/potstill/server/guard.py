@@ -12,8 +12,9 @@ from potstill.server.errors import RequestError
 from potstill.server.settings import Settings
 
 if TYPE_CHECKING:
-    from prometheus_client import Gauge
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from potstill.monitoring.metrics import ServingMetrics
 
 OPEN_PATHS = ("/v2/health/live", "/v2/health/ready", "/")
 """What needs no token and is never refused for load: an orchestrator's probes carry none, nor does a browser
@@ -32,16 +33,17 @@ class Guard:
         What answers.
     settings
         The limits and the token.
-    gauge
-        Tells how many requests are at work.
+    metrics
+        Are told how many requests are at work, and of those that are refused.
     """
 
-    def __init__(self, app: ASGIApp, settings: Settings, gauge: Gauge) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings, metrics: ServingMetrics) -> None:
         self._app = app
         self._settings = settings
         self._expected = f"Bearer {settings.token}".encode()
         self.in_flight = 0
-        gauge.set_function(lambda: self.in_flight)
+        self._metrics = metrics
+        metrics.in_flight.set_function(lambda: self.in_flight)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"] in OPEN_PATHS:
@@ -57,7 +59,7 @@ class Guard:
         try:
             self._admit(scope)
         except RequestError as refusal:
-            await refuse(send, refusal)
+            await self._refuse(send, refusal)
             return
         self.in_flight += 1
         try:
@@ -66,13 +68,17 @@ class Guard:
         except TimeoutError:
             if not started:
                 limit_s = self._settings.request_timeout_s
-                await refuse(send, RequestError(408, f"The request took longer than {limit_s:g} s."))
+                await self._refuse(send, RequestError(408, f"The request took longer than {limit_s:g} s."))
         except RequestError as refusal:
             if started:
                 raise
-            await refuse(send, refusal)
+            await self._refuse(send, refusal)
         finally:
             self.in_flight -= 1
+
+    async def _refuse(self, send: Send, refusal: RequestError) -> None:
+        self._metrics.refused(str(refusal.status))
+        await refuse(send, refusal)
 
     def _admit(self, scope: Scope) -> None:
         headers = dict(scope["headers"])

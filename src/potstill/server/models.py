@@ -11,7 +11,7 @@ from typing import final
 
 from potstill.artifact import Model, load
 from potstill.errors import UserError
-from potstill.monitoring import Shadow, Watch
+from potstill.monitoring import Cascade, Shadow, Watch
 from potstill.server.errors import not_found
 from potstill.versions import Repository, is_repository
 
@@ -36,6 +36,8 @@ class Served:
         Its live traffic; None where nothing is watched.
     shadow
         The ensemble that sees a part of it; None for none.
+    cascade
+        The ensemble that answers where the model is not sure; None for none.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Served:
     model: Model
     watch: Watch | None
     shadow: Shadow | None = None
+    cascade: Cascade | None = None
 
 
 @final
@@ -57,6 +60,8 @@ class Models:
         Whether live traffic is watched.
     shadowed
         Makes the shadow of a model out of its name and itself; None for none. The watch tells of it.
+    cascaded
+        Likewise the cascade.
 
     Raises
     ------
@@ -70,10 +75,12 @@ class Models:
         *,
         watched: bool = True,
         shadowed: Callable[[str, Model], Shadow] | None = None,
+        cascaded: Callable[[str, Model], Cascade] | None = None,
     ) -> None:
         self._source = source
         self._watched = watched
         self._shadowed = shadowed
+        self._cascaded = cascaded
         self._reloading = threading.Lock()
         self._served: Mapping[str, Served] = {}
         self.reload()
@@ -137,10 +144,11 @@ class Models:
         version = version or model.card.content_hash[:VERSION_DIGITS]
         if before is not None and version == before.version:
             return before
+        cascade = self._cascaded(name, model) if self._cascaded is not None else None
         if not self._watched:
-            return Served(name, version, model, None)
+            return Served(name, version, model, None, cascade=cascade)
         shadow = self._shadowed(name, model) if self._shadowed is not None else None
-        return Served(name, version, model, Watch(model, shadow=shadow), shadow)
+        return Served(name, version, model, Watch(model, shadow=shadow), shadow, cascade)
 
 
 def _artifacts(source: Path) -> Iterator[tuple[str, tuple[str | None, Callable[[], Path]]]]:

@@ -11,7 +11,7 @@ from potstill.artifact.columns import Feeds
 from potstill.errors import UserError
 from potstill.server.errors import bad_request, refused
 from potstill.server.models import Served
-from potstill.types import Floats
+from potstill.types import Bools, Floats
 
 
 class Rows(msgspec.Struct):
@@ -73,8 +73,8 @@ def feeds_of_rows(rows: list[dict[str, Any]], model: Model) -> Feeds:
         raise refused(error) from None
 
 
-def write_rows(served: Served, outputs: Floats) -> bytes:
-    """The body of the answer to a plain request."""
+def write_rows(served: Served, outputs: Floats, asked: Bools | None = None) -> bytes:
+    """The body of the answer to a plain request; of a cascade it says who gave each answer."""
     model = served.model
     predictions: list[dict[str, Any]]
     if model.task.is_classification:
@@ -85,6 +85,9 @@ def write_rows(served: Served, outputs: Floats) -> bytes:
         ]
     else:
         predictions = [{"value": row[0]} for row in outputs.tolist()]
+    if asked is not None:
+        for prediction, by_ensemble in zip(predictions, asked.tolist(), strict=True):
+            prediction["answered_by"] = "ensemble" if by_ensemble else "student"
     return msgspec.json.encode(
         {"model_name": served.name, "model_version": served.version, "predictions": predictions}
     )

@@ -7,6 +7,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import tempfile
 import threading
 from pathlib import Path
 from typing import Any
@@ -92,10 +93,12 @@ def serve(settings: Settings, listening: Listening) -> None:
         _Single(_config(app, settings, listening), app).run()
         return
     Models(Path(settings.source), watched=False)  # says what is wrong before there are processes
-    os.environ[SETTINGS_KEY] = msgspec.json.encode(settings).decode()
-    config = _config("potstill.server.run:worker_app", settings, listening)
-    # A worker that dies is replaced; SIGHUP replaces them all in turn, with the models as they are then.
-    Multiprocess(config, sockets=[config.bind_socket()]).run()
+    with tempfile.TemporaryDirectory(prefix="potstill-") as folder:
+        told = msgspec.structs.replace(settings, workers_folder=folder)
+        os.environ[SETTINGS_KEY] = msgspec.json.encode(told).decode()
+        config = _config("potstill.server.run:worker_app", settings, listening)
+        # A worker that dies is replaced; SIGHUP replaces them all in turn, with the models as they are then.
+        Multiprocess(config, sockets=[config.bind_socket()]).run()
 
 
 def worker_app() -> Starlette:

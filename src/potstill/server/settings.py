@@ -36,12 +36,20 @@ class Settings(msgspec.Struct, frozen=True):
         name. Empty for none.
     shadow_share
         Of the requests that are copied.
+    cascade_url
+        Address of the ensemble that answers where the model is not sure; as ``shadow_url``.
+    cascade_threshold
+        Probability of the most probable class from which the model answers alone.
+    cascade_timeout_s
+        For the ensemble to answer; then the model's own answer stands.
     grpc_address
         ``host:port`` for gRPC; empty for none.
     certificate, key
         PEM files for TLS; empty for plain connections.
     shares_port
         Whether several workers listen at the gRPC address.
+    workers_folder
+        Private folder in which several workers reach each other; empty for one worker.
     """
 
     source: str
@@ -55,7 +63,11 @@ class Settings(msgspec.Struct, frozen=True):
     watch: bool = True
     shadow_url: str = ""
     shadow_share: float = 0.1
+    cascade_url: str = ""
+    cascade_threshold: float = 0.0
+    cascade_timeout_s: float = 1.0
     grpc_address: str = ""
     certificate: str = ""
     key: str = ""
     shares_port: bool = False
+    workers_folder: str = ""
