@@ -109,8 +109,9 @@ class Lesson:
         """Fit each, side by side where there are workers; in the order given."""
         if self.workers == 1 or len(fits) < 2:
             return [_fitted(self, one) for one in fits]
-        answered = Parallel(n_jobs=self.workers, batch_size=1)(delayed(_fitted)(self, one) for one in fits)
-        return list(answered)
+        # Arrays are shared by way of files; opened to be read alone they would make torch warn of it.
+        side_by_side = Parallel(n_jobs=self.workers, batch_size=1, mmap_mode="c")
+        return list(side_by_side(delayed(_fitted)(self, one) for one in fits))
 
     def sketch(self, trial: Trial) -> FittedStudent:
         """``trial`` fitted for one round on a few labelled rows: for what it weighs, not for its answers."""
