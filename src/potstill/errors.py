@@ -3,7 +3,7 @@
 PotstillError
 ├── UserError          the input is wrong: exit code 2, HTTP 400
 │   ├── ArtifactError  the file is no artifact, or was changed since it was written
-│   └── StoreError     teachers' answers cannot be kept: the disk is full or may not be written
+│   └── StoreError     a file cannot be written: the disk is full, say; HTTP 507
 ├── ParityFailed       the exported graph answers otherwise than the trained student: exit code 1
 └── GateFailed         the artifact may not ship: exit code 1
 
@@ -46,7 +46,7 @@ class ArtifactError(UserError):
 
 
 class StoreError(UserError):
-    """Teachers' answers cannot be kept: the disk is full or may not be written. Earlier ones are intact."""
+    """A file cannot be written: the disk is full, say, or it may not be. What was there before still is."""
 
 
 class ParityFailed(PotstillError):

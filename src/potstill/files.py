@@ -8,12 +8,12 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from os import PathLike
 from pathlib import Path
 from typing import IO
 
-from potstill.errors import UserError
+from potstill.errors import StoreError, UserError
 
 if sys.platform == "win32":
     import msvcrt
@@ -81,9 +81,9 @@ def locked(directory: Path, *, on_wait: Callable[[str], None]) -> Iterator[None]
         handle.close()
         time.sleep(_POLL_S)
     try:
-        handle.truncate(0)
-        handle.write(str(os.getpid()))
-        handle.flush()
+        with suppress(OSError):  # on a full disk whoever waits is told less
+            handle.truncate(0)
+            os.write(handle.fileno(), str(os.getpid()).encode())
         yield
     finally:
         handle.close()
@@ -108,7 +108,7 @@ def write_whole(data: bytes, path: str | PathLike[str]) -> None:
 
     Raises
     ------
-    UserError
+    StoreError
         When it cannot be written; what was there before is then still there.
     """
     target = Path(path)
@@ -125,13 +125,13 @@ def write_whole(data: bytes, path: str | PathLike[str]) -> None:
         beside.unlink(missing_ok=True)
 
 
-def _not_written(target: Path, error: OSError) -> UserError:
+def _not_written(target: Path, error: OSError) -> StoreError:
     if error.errno == errno.ENOSPC:
-        return UserError(
+        return StoreError(
             f"{target} cannot be written: the disk is full.", hint="Free some space, or write elsewhere."
         )
     if error.errno == errno.ENOENT:
-        return UserError(
+        return StoreError(
             f"{target} cannot be written: there is no folder {target.parent}.", hint="Make the folder first."
         )
-    return UserError(f"{target} cannot be written: {error.strerror}.", hint="Write to a place of your own.")
+    return StoreError(f"{target} cannot be written: {error.strerror}.", hint="Write to a place of your own.")

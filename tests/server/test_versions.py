@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -83,3 +85,16 @@ def test_switching_needs_a_token_and_a_repository(repository: Repository, tmp_pa
     with TestClient(make_app(Settings(str(made), token="s3cret")), headers=TOKEN) as client:
         assert client.post("/v1/models/small:rollback").status_code == 404
         assert client.get("/v1/models/small/versions").json() == {"versions": []}
+
+
+def test_on_a_full_disk_nothing_is_switched(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    answer = client.post("/v1/models/m:promote", json={"version": "2"})
+    assert (answer.status_code, "as they were" in answer.json()["error"]) == (507, True)
+    assert served(client) == "1"
+    monkeypatch.undo()
+    assert client.post("/v1/models/m:promote", json={"version": "2"}).status_code == 200
+    until(client, "2")

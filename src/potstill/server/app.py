@@ -23,7 +23,7 @@ from starlette.routing import Route
 
 from potstill.artifact import Model
 from potstill.artifact.columns import Feeds, rows_of
-from potstill.errors import PotstillError, UserError
+from potstill.errors import PotstillError, StoreError, UserError
 from potstill.monitoring import Cascade, CascadeCounts, HttpEnsemble, Shadow
 from potstill.monitoring.ensemble import Row, told_rows
 from potstill.monitoring.metrics import CONTENT_TYPE, UNNAMED, ServingMetrics, merged_texts
@@ -316,6 +316,11 @@ class Server:
             version = await asyncio.to_thread(switch, repository, name, ref)
             await asyncio.to_thread(self.reload)
             await self.siblings.ask("reload")
+        except StoreError as error:
+            log.error("No version was switched: %s", error)
+            return _error(
+                RequestError(507, "The repository cannot be written to; the versions are as they were.")
+            )
         except UserError as error:
             return _error(refused(error))
         except RequestError as error:
