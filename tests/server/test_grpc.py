@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import random
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ import potstill
 from potstill.server import Settings
 from potstill.server.app import Server
 from potstill.server.errors import RequestError
-from potstill.server.grpc_service import MESSAGES, Service, _guarded
+from potstill.server.grpc_service import MESSAGES, Service, _guarded, start
 from potstill.server.models import Models
 
 
@@ -68,7 +70,7 @@ def test_what_breaks_inside_is_not_shown() -> None:
     async def broken(request: Any) -> Any:
         raise RuntimeError("/secret/path")
 
-    asyncio.run(_guarded(broken, Settings("models"))(None, Context()))
+    asyncio.run(_guarded(broken, Settings("models"), lambda sent: sent)(b"", Context()))
     assert said[0] is grpc.StatusCode.INTERNAL
     assert "secret" not in str(said[1])
 
@@ -102,3 +104,42 @@ def test_answers_and_refusals_are_counted(service: Service, rows: list[dict[str,
     assert len(counted) == 2
     assert all('model="small",protocol="grpc"' in line for line in counted)
     assert {line.split('status="')[1].split('"')[0] for line in counted} == {"OK", "INVALID_ARGUMENT"}
+
+
+def test_no_bytes_whatever_break_the_server(
+    made: Path, small: potstill.Model, rows: list[dict[str, Any]]
+) -> None:
+    rng = random.Random(4)
+    whole = request_for(full(rows)).SerializeToString()
+
+    def damaged() -> bytes:
+        data = bytearray(whole)
+        for _ in range(rng.randint(1, 4)):
+            at = rng.randrange(len(data))
+            data[at] = rng.randrange(256)
+        return bytes(data[: rng.choice([len(data), rng.randrange(len(data))])])
+
+    async def asked() -> tuple[list[Any], Any]:
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            address = f"127.0.0.1:{taken.getsockname()[1]}"
+        settings = Settings(str(made), grpc_address=address)
+        running = await start(Server(settings, Models(made)), settings)
+        async with grpc.aio.insecure_channel(address) as channel:
+            ask = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
+            refused = []
+            for _ in range(500):
+                try:
+                    await ask(damaged(), timeout=10)
+                except grpc.aio.AioRpcError as error:
+                    refused.append(error)
+            answer = await ask(whole, timeout=10)
+        await running.stop(None)
+        return refused, MESSAGES["ModelInferResponse"].FromString(answer)
+
+    refused, answer = asyncio.run(asked())
+    assert len(refused) > 100
+    assert not [error.details() for error in refused if "its log says why" in error.details()]
+    assert {error.code().name for error in refused} == {"INVALID_ARGUMENT", "NOT_FOUND"}
+    labels = [label.decode() for label in answer.outputs[0].contents.bytes_contents]
+    assert labels == small.predict(full(rows)).tolist()

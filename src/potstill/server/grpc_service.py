@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import grpc
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.message import DecodeError
 
 from potstill.errors import UserError
 from potstill.monitoring.metrics import UNNAMED
@@ -183,8 +184,8 @@ async def start(server: Server, settings: Settings) -> grpc.aio.Server:
     )
     handlers = {
         name: grpc.unary_unary_rpc_method_handler(
-            _guarded(call, settings),
-            request_deserializer=MESSAGES[f"{name}Request"].FromString,
+            _guarded(call, settings, MESSAGES[f"{name}Request"].FromString),
+            request_deserializer=None,  # gRPC would log what it cannot read, and blame the server
             response_serializer=MESSAGES[f"{name}Response"].SerializeToString,
         )
         for name, call in Service(server).calls.items()
@@ -204,16 +205,18 @@ async def start(server: Server, settings: Settings) -> grpc.aio.Server:
     return running
 
 
-def _guarded(call: Call, settings: Settings) -> Callable[[Message, Any], Awaitable[Message]]:
+def _guarded(
+    call: Call, settings: Settings, read: Callable[[bytes], Message]
+) -> Callable[[bytes, Any], Awaitable[Message]]:
     expected = f"Bearer {settings.token}"
     open_to_all = call.__name__ in ("server_live", "server_ready")
 
-    async def guarded(request: Message, context: Any) -> Message:
+    async def guarded(sent: bytes, context: Any) -> Message:
         given = dict(context.invocation_metadata()).get("authorization", "")
         if settings.token and not open_to_all and not hmac.compare_digest(given.encode(), expected.encode()):
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, "This needs a token.")
         try:
-            return await call(request)
+            return await call(_read(sent, read))
         except RequestError as error:
             refusal = error
         except Exception:  # gRPC would send its text to the caller
@@ -222,6 +225,13 @@ def _guarded(call: Call, settings: Settings) -> Callable[[Message, Any], Awaitab
         return await context.abort(_status_of(refusal), refusal.message)
 
     return guarded
+
+
+def _read(sent: bytes, read: Callable[[bytes], Message]) -> Message:
+    try:
+        return read(sent)
+    except DecodeError:
+        raise bad_request("The request is no message of the protocol.") from None
 
 
 def _status_of(error: Exception) -> grpc.StatusCode:
