@@ -13,7 +13,7 @@ from torch import Tensor
 from potstill.networks.precision import half_precision
 from potstill.students.bag_of_words import NOTHING, TABLES, UNKNOWN, BagInputs, Weights, forward
 from potstill.students.network import kind_of
-from potstill.students.network_training import Epochs, Lesson, Schedule, label_loss
+from potstill.students.network_training import Epochs, Lesson, Schedule, calibrated_loss
 from potstill.types import Progress
 
 AVERAGING_EPOCHS = 0.5
@@ -40,8 +40,8 @@ class BagJudge:
     weight: Tensor
 
     def loss(self, weights: Weights) -> float:
-        """Weighted mean log-loss, or squared error."""
-        return float(label_loss(forward_in_chunks(weights, self.inputs), self.labels, self.weight))
+        """`calibrated_loss` of them."""
+        return calibrated_loss(forward_in_chunks(weights, self.inputs), self.labels, self.weight)
 
 
 def train_bag(

@@ -14,7 +14,7 @@ from potstill.networks import views
 from potstill.networks.convolution import FIXED, Layer, Weights, forward, kind_of
 from potstill.networks.pictures import Pictures
 from potstill.networks.precision import half_precision
-from potstill.students.network_training import Epochs, Lesson, Schedule, label_loss
+from potstill.students.network_training import Epochs, Lesson, Schedule, calibrated_loss
 from potstill.types import Progress
 
 ROWS_AT_ONCE = 1024
@@ -49,10 +49,10 @@ class Judge:
     weight: Tensor
 
     def loss(self, layers: Sequence[Layer], weights: Weights) -> float:
-        """Weighted mean log-loss, or squared error."""
+        """`calibrated_loss` of them."""
         with half_precision(self.inputs.pixels.device.type):
             logits = forward_in_chunks(layers, weights, self.inputs)
-        return float(label_loss(logits.float(), self.labels, self.weight))
+        return calibrated_loss(logits.float(), self.labels, self.weight)
 
 
 def train_convolutional(

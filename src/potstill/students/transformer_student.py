@@ -25,7 +25,7 @@ from potstill.networks.bert import (
 from potstill.networks.bert_folder import read_bert
 from potstill.networks.fine_tuning import Course, answers, fine_tuning
 from potstill.objectives import blended
-from potstill.students.network_training import Epochs
+from potstill.students.network_training import Epochs, calibrated_loss
 from potstill.students.rows import labelled_rows
 from potstill.students.stored_weights import Storage, rounded, rounded_rows
 from potstill.students.targets import blended_targets, is_linear_in_targets, mean_target
@@ -226,14 +226,9 @@ def _loss_of(train: Examples, targets: Floats, objective: Objective) -> Callable
 
 
 def _judged(weights: Weights, shape: BertShape, valid: Examples, pooling: Pooling) -> float:
-    """Weighted mean log-loss, or squared error, of labelled rows."""
+    """`calibrated_loss` of labelled rows."""
     logits = torch.from_numpy(answers(weights, shape, valid.tensors["pieces"], pooling, exact=False))
-    labels = torch.from_numpy(_plain_labels(valid))
-    if labels.is_floating_point():
-        losses = (logits[:, 0] - labels).square()
-    else:
-        losses = torch.nn.functional.cross_entropy(logits, labels, reduction="none")
-    return float(np.average(losses.numpy(), weights=valid.weight))
+    return calibrated_loss(logits, torch.from_numpy(_plain_labels(valid)), torch.from_numpy(valid.weight))
 
 
 def _plain_labels(examples: Examples) -> Floats:
