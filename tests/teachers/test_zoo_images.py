@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
+
 import msgspec
 import narwhals as nw
 import numpy as np
@@ -10,6 +13,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 from potstill.artifact.pictures import pnm_bytes
+from potstill.teachers.zoo_convolution import Courses
 from potstill.teachers.zoo_images import ZOO_OF_IMAGES, ConvolutionalMember, default_image_members
 from potstill.testing.teacher import check_teacher
 from potstill.types import BaggedTrainable, Column, Dataset, OutOfFoldTeacher, Schema, Task
@@ -99,12 +103,41 @@ def test_time_decides_the_epochs_and_then_the_members(shape: tuple[int, int, int
         assert all(isinstance(member, ConvolutionalMember) for member in members)
         return members  # type: ignore[return-value]
 
-    full = planned(10_000, 1_000)
+    full = planned(10_000, 30_000)
     assert [each.name for each in full] == [each.name for each in ZOO_OF_IMAGES]
+    assert {each.snapshots for each in full} == {1}
     fewer = planned(10_000, 500)
+    assert len(fewer) < len(full)
+    assert sum(each.snapshots for each in fewer) >= 5
     assert all(few.epochs <= many.epochs for few, many in zip(fewer, full, strict=False))
-    assert len(planned(60_000, 20)) < len(full)
     assert {each.mixing for each in planned(60_000, 20)} == {"none"}
-    assert {each.mixing for each in planned(500, 10_000)} == {each.mixing for each in ZOO_OF_IMAGES}
-    seconds = sum(each.training_s(shape) * each.epochs * 10_000 for each in full)
-    assert seconds < 2 * 1_000
+    assert {each.mixing for each in planned(500, 30_000)} == {each.mixing for each in ZOO_OF_IMAGES}
+    for members, time_s in ((full, 30_000), (fewer, 500)):
+        assert sum(each.training_s(shape) * each.epochs * 10_000 for each in members) < 2 * time_s
+
+
+def test_snapshots_answer_together() -> None:
+    train, one = digits("multiclass"), TINY[0]
+    several = msgspec.structs.replace(one, snapshots=3)
+    teacher, alone = several.fit(train, seed=0), one.fit(train, seed=0)
+    assert len(teacher.network.snapshots) == 3
+    assert teacher.n_parameters == 3 * alone.n_parameters
+    check_teacher(teacher, train)
+    pixels = teacher.encoder.encode(train.rows)["pixels"]
+    each = [
+        np.exp(dataclasses.replace(teacher.network, snapshots=[kept]).logits(pixels).astype(np.float64))
+        for kept in teacher.network.snapshots
+    ]
+    mean = np.mean([some / some.sum(axis=1, keepdims=True) for some in each], axis=0)
+    np.testing.assert_allclose(teacher.predict(train), mean, atol=1e-5)
+    assert np.abs(each[0] - each[2]).max() > 0.01
+
+
+@pytest.mark.parametrize(("epochs", "count", "ends"), [(80, 3, [40, 60, 80]), (7, 1, [7]), (2, 3, [1, 2])])
+def test_courses_begin_anew(epochs: int, count: int, ends: list[int]) -> None:
+    courses = Courses(epochs, count)
+    assert courses.ends == ends
+    for begin, end in itertools.pairwise([0, *ends]):
+        rates = [courses.rate(epoch) for epoch in np.linspace(begin, end - 1e-9, 101)]
+        assert rates[-1] < 0.001
+        assert max(rates) == pytest.approx(0.5 if begin else 1.0, rel=0.01)

@@ -28,8 +28,11 @@ from potstill.students.targets import blended_targets, mean_target
 from potstill.types import Examples, FeatureSpec, Floats, Objective, Progress, Silent, Task, Tensors
 
 SMALLEST_PRIOR = 1e-6
-MOST_PICTURES_SEEN = 600_000
-"""Rows times epochs: what makes a fit of small pictures take a few minutes of one core."""
+MOST_PICTURES_SEEN, MOST_BY_THE_CLOCK = 600_000, 3_000_000
+"""Rows times epochs: what makes a fit of small pictures take a few minutes of one core; and where there is a
+time limit, which then is what ends a fit."""
+
+MOST_EPOCHS = 150
 
 PIXELS_OF_SMALL = 32 * 32
 WIDTH_STEP = 4
@@ -64,10 +67,11 @@ class ConvolutionalPlan:
 
     def schedule(self, n_rows: int, pixels: int, effort: int | None, time_limit_s: float | None) -> Schedule:
         """The training on this many rows of so many pixels."""
-        batch_size = self.batch_size or int(2 ** np.clip(np.round(np.log2(n_rows / 100)), 4, 7))
-        seen = MOST_PICTURES_SEEN * min(1.0, PIXELS_OF_SMALL / pixels)
+        batch_size = self.batch_size or int(2 ** np.clip(np.round(np.log2(n_rows / 100)), 4, 6))
+        most = MOST_PICTURES_SEEN if time_limit_s is None else MOST_BY_THE_CLOCK
+        seen = most * min(1.0, PIXELS_OF_SMALL / pixels)
         planned = effort.planned if isinstance(effort, Epochs) else effort
-        epochs = planned or self.epochs or int(np.clip(seen / n_rows, 8, 100))
+        epochs = planned or self.epochs or int(np.clip(seen / n_rows, 8, MOST_EPOCHS))
         return Schedule(
             epochs=epochs,
             batch_size=batch_size,

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 ROWS_AT_ONCE = 512
 WARM_UP = 0.15
+LATER_RATE = 0.5
+"""Highest learning rate of all courses of a training but the first, which has 1."""
 AVERAGING_EPOCHS, STRIDE = 1.0, 4
 """Epochs over which weights are averaged, and steps from one that counts to the next."""
 LEAST_LEFT = 0.5
@@ -37,8 +39,10 @@ class Network:
 
     Parameters
     ----------
-    layers, weights
-        As in `potstill.networks.convolution`, folded.
+    layers
+        As in `potstill.networks.convolution`.
+    snapshots
+        Its weights, folded, as they were at the end of each course of training; the answer is the mean.
     scale
         ``(C,)`` mean and spread of the training pixels.
     flips
@@ -46,25 +50,36 @@ class Network:
     """
 
     layers: Sequence[Layer]
-    weights: Weights
+    snapshots: Sequence[Weights]
     scale: tuple[Floats, Floats]
     flips: bool
 
     @property
     def n_parameters(self) -> int:
-        """Trained numbers."""
-        return sum(weight.numel() for weight in self.weights.values())
+        """Trained numbers, of all snapshots."""
+        return sum(weight.numel() for weights in self.snapshots for weight in weights.values())
 
     def logits(self, pixels: NDArray[np.uint8]) -> Floats:
         """``(n, K)`` float32 for ``(n, H, W, C)`` pixels."""
         inputs = Pictures.of(pixels, self.scale)
-        found = [np.zeros((0, len(self.weights["logit_bias"])), np.float32)]
+        found = [np.zeros((0, len(self.snapshots[0]["logit_bias"])), np.float32)]
         with cores(1), torch.inference_mode(), half_precision():
             for some in torch.split(inputs.pixels, ROWS_AT_ONCE) if len(pixels) else ():
-                seen = (some, some.flip(2)) if self.flips else (some,)
-                answers = [forward(self.layers, self.weights, inputs.planes(each)).float() for each in seen]
-                found.append(torch.stack(answers).mean(dim=0).numpy())
+                planes = [inputs.planes(each) for each in ((some, some.flip(2)) if self.flips else (some,))]
+                answers = [self._answered(weights, planes) for weights in self.snapshots]
+                found.append(_mean_of(torch.stack(answers)).numpy())
         return np.concatenate(found)
+
+    def _answered(self, weights: Weights, planes: Sequence[Tensor]) -> Tensor:
+        answers = [forward(self.layers, weights, each).float() for each in planes]
+        return torch.stack(answers).mean(dim=0)
+
+
+def _mean_of(logits: Tensor) -> Tensor:
+    """The logits of the mean probabilities of ``(s, n, K)`` logits; the mean of ``(s, n, 1)`` values."""
+    if len(logits) == 1:
+        return logits[0]
+    return logits.mean(dim=0) if logits.shape[2] == 1 else logits.log_softmax(dim=2).logsumexp(dim=0)
 
 
 def fit_network(
@@ -93,7 +108,7 @@ def fit_network(
             flips=flips,
             draws=draws,
         )
-    return Network(layers, folded(layers, trained), scale, flips)
+    return Network(layers, [folded(layers, weights) for weights in trained], scale, flips)
 
 
 def _trained(
@@ -105,8 +120,8 @@ def _trained(
     *,
     flips: bool,
     draws: torch.Generator,
-) -> Weights:
-    """The averaged weights in the end; ``told`` are targets ``(n, K)`` and the pictures' weights ``(n,)``."""
+) -> list[Weights]:
+    """The averaged weights after each course; ``told`` are targets ``(n, K)`` and weights ``(n,)``."""
     targets, mass = told
     for name, weight in weights.items():
         weight.requires_grad_(kind_of(name) not in FIXED)
@@ -116,12 +131,14 @@ def _trained(
     steps = max(1, len(inputs) // batch)
     keep = math.exp(-STRIDE / max(1.0, AVERAGING_EPOCHS * steps))
     shift = round(member.shift * min(inputs.pixels.shape[1:3]))
+    courses = Courses(member.epochs, member.snapshots)
+    kept: list[Weights] = []
     step = 0
-    for _ in range(member.epochs):
+    for epoch in range(member.epochs):
         order = torch.randperm(len(inputs), generator=draws)
         for rows in torch.split(order, batch)[:steps]:
             for group in optimizer.param_groups:
-                group["lr"] = member.learning_rate * _rate(step / (steps * member.epochs))
+                group["lr"] = member.learning_rate * courses.rate(step / steps)
             pixels = views.moved(inputs.pixels, rows, shift=shift, flips=flips, draws=draws)
             pixels, wanted = _mixed(member.mixing, pixels, targets[rows], draws)
             with half_precision():
@@ -131,11 +148,13 @@ def _trained(
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             step += 1
-            if step % STRIDE == 0 or step == steps * member.epochs:
+            if step % STRIDE == 0 or step % steps == 0:
                 with torch.no_grad():
                     current = min(keep, step / (step + 9 * STRIDE))
                     torch._foreach_lerp_(list(averaged.values()), list(weights.values()), 1 - current)
-    return averaged
+        if epoch + 1 in courses.ends:
+            kept.append({name: weight.clone() for name, weight in averaged.items()})
+    return kept
 
 
 def _optimizer(member: ConvolutionalMember, weights: Weights) -> torch.optim.Optimizer:
@@ -151,11 +170,37 @@ def _optimizer(member: ConvolutionalMember, weights: Weights) -> torch.optim.Opt
     return torch.optim.AdamW(parameters, lr=member.learning_rate, betas=(0.9, 0.99), fused=True)
 
 
-def _rate(done: float) -> float:
-    """Part of the learning rate after the fraction ``done``: a linear rise, then half a cosine to 0."""
-    if done < WARM_UP:
-        return (done + 0.01) / (WARM_UP + 0.01)
-    return 0.5 * (1 + math.cos(math.pi * (done - WARM_UP) / (1 - WARM_UP)))
+class Courses:
+    """When the courses of a training end, and the learning rate on the way.
+
+    The first takes half of the epochs, the others the rest in equal parts, and begin at a lower rate.
+
+    Parameters
+    ----------
+    epochs
+        In all.
+    count
+        Courses; there are fewer where some would have no epoch.
+
+    References
+    ----------
+    Huang et al. (2017), Snapshot Ensembles: Train 1, get M for free.
+    """
+
+    def __init__(self, epochs: int, count: int) -> None:
+        first = epochs if count == 1 else math.ceil(epochs / 2)
+        after = np.linspace(first, epochs, count).round().astype(int).tolist()
+        self.ends: list[int] = sorted({*after, epochs})
+
+    def rate(self, epoch: float) -> float:
+        """Part of the learning rate: in each course a linear rise, then half a cosine to 0."""
+        course = next(i for i, end in enumerate(self.ends) if epoch < end)
+        begin = self.ends[course - 1] if course else 0
+        done = (epoch - begin) / (self.ends[course] - begin)
+        highest = LATER_RATE if course else 1.0
+        if done < WARM_UP:
+            return highest * (done + 0.01) / (WARM_UP + 0.01)
+        return highest * 0.5 * (1 + math.cos(math.pi * (done - WARM_UP) / (1 - WARM_UP)))
 
 
 def _mixed(mixing: str, pixels: Tensor, targets: Tensor, draws: torch.Generator) -> tuple[Tensor, Tensor]:

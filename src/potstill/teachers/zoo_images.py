@@ -35,12 +35,20 @@ MOST_EPOCHS, FEWEST_EPOCHS = 100, 2
 MIXING_EPOCHS = 50
 """With fewer epochs pictures are not mixed: what is learnt from mixtures is learnt more slowly."""
 
-_BEGINNING_S = 5.0
-_LEAST_PICTURES = 25_000
-"""Pictures times epochs that a member should see at least: where time is shorter, members are narrower, then
-fewer."""
+SMOOTHING = 0.1
+"""Weight of the uniform distribution in the labels of pictures that are not mixed."""
 
-_FEWEST_MEMBERS = 2
+_BEGINNING_S = 5.0
+_LEAST_PICTURES = 100_000
+"""Pictures times epochs that the fewest members should see at least: where time is shorter, they are
+narrower."""
+
+_ENOUGH_PICTURES = 500_000
+"""Pictures times epochs that a member should see: where time is shorter, fewer members learn longer, and each
+answers by several snapshots of itself."""
+
+_FEWEST_MEMBERS, _NETWORKS = 2, 5
+"""Members, and networks that answer together, at least."""
 
 _LIGHTER = (1.0, 0.7, 0.5, 0.35)
 """Parts of their channels that members keep, tried one after the other until all of them have time enough."""
@@ -65,6 +73,9 @@ class ConvolutionalMember(msgspec.Struct, frozen=True, kw_only=True):
         How far pictures are moved about in training, as a part of their sides.
     learning_rate, weight_decay, smoothing, batch_size, epochs
         Of the training; ``smoothing`` is the weight of the uniform distribution in the labels.
+    snapshots
+        Courses of the training: at the end of each its learning rate is 0, and the network then is one of
+        those whose mean the member answers.
     """
 
     name: str
@@ -76,9 +87,10 @@ class ConvolutionalMember(msgspec.Struct, frozen=True, kw_only=True):
     shift: float = 0.125
     learning_rate: float = 0.004
     weight_decay: float = 0.05
-    smoothing: float = 0.05
+    smoothing: float = SMOOTHING
     batch_size: int = 64
     epochs: int = MOST_EPOCHS
+    snapshots: int = 1
 
     @property
     def fingerprint(self) -> str:
@@ -106,16 +118,18 @@ class ConvolutionalMember(msgspec.Struct, frozen=True, kw_only=True):
     def within(
         self, seconds: float, n_rows: int, n_answers: int, shape: Sequence[int]
     ) -> ConvolutionalMember:
-        """The same member with the epochs there is time for; it mixes if they are many."""
+        """The same member with the epochs there is time for; it mixes pictures if they are many."""
         left_s = seconds - self.cost_s(shape, 0, n_answers)
         epochs = int(left_s / self.cost_s(shape, n_rows, 0))
         epochs = max(FEWEST_EPOCHS, min(MOST_EPOCHS, epochs))
-        mixing = self.mixing if epochs >= MIXING_EPOCHS else "none"
-        return msgspec.structs.replace(self, epochs=epochs, mixing=mixing)
+        if epochs >= MIXING_EPOCHS:
+            return msgspec.structs.replace(self, epochs=epochs)
+        return msgspec.structs.replace(self, epochs=epochs, mixing="none", smoothing=SMOOTHING)
 
     def cost_s(self, shape: Sequence[int], n_seen: float, n_answers: int) -> float:
         """Seconds of one core to learn from so many pictures, once an epoch each, and to answer some."""
-        return self.training_s(shape) * n_seen + ANSWERS_FACTOR * self.forward_s(shape) * n_answers
+        answers = ANSWERS_FACTOR * self.forward_s(shape) * n_answers * self.snapshots
+        return self.training_s(shape) * n_seen + answers
 
     def training_s(self, shape: Sequence[int]) -> float:
         """Seconds of one core for one picture in training."""
@@ -173,9 +187,8 @@ class FittedConvolutionalMember:
 
 
 ZOO_OF_IMAGES = (
-    ConvolutionalMember(
-        name="residual", widths=(32, 48, 112, 256), blocks=(1, 1, 1, 1), mixing="cutout", smoothing=0.1
-    ),
+    ConvolutionalMember(name="residual", widths=(32, 48, 112, 256), blocks=(1, 1, 1, 1), mixing="cutout"),
+    ConvolutionalMember(name="residual-plain", widths=(32, 64, 96, 256), blocks=(1, 1, 1, 1)),
     ConvolutionalMember(
         name="residual-cutmix", widths=(16, 64, 128, 288), blocks=(1, 1, 1, 1), mixing="cutmix", smoothing=0.0
     ),
@@ -184,9 +197,13 @@ ZOO_OF_IMAGES = (
     ),
     ConvolutionalMember(name="residual-deep", stem=12, widths=(16, 32, 96, 256), blocks=(2, 2, 2, 1)),
     ConvolutionalMember(
-        name="residual-wide", stem=32, widths=(16, 48, 96, 320), blocks=(1, 1, 1, 1), mixing="cutmix"
+        name="residual-wide",
+        stem=32,
+        widths=(16, 48, 96, 320),
+        blocks=(1, 1, 1, 1),
+        mixing="cutmix",
+        smoothing=0.0,
     ),
-    ConvolutionalMember(name="residual-plain", widths=(32, 64, 96, 256), blocks=(1, 1, 1, 1), smoothing=0.1),
 )
 """The members, the most useful first; every one has more than a million and a half of parameters."""
 
@@ -205,22 +222,28 @@ def default_image_members(
     shape
         Height, width and channels in which they are looked at.
     time_s
-        Seconds for all fits and answers of all members; where they are few, members are narrower or fewer.
+        Seconds for all fits and answers of all members; where they are few, members are fewer, and narrower.
     threads
         Cores there are; as many members are at work side by side.
     """
     core_s = max(time_s - _BEGINNING_S, time_s / 2) * threads
     for factor in _LIGHTER:
         members = [_narrowed(each, factor) for each in ZOO_OF_IMAGES]
-        least = [each.cost_s(shape, _LEAST_PICTURES, n_answers) for each in members]
-        if sum(least) <= core_s:
+        if (
+            sum(each.cost_s(shape, _LEAST_PICTURES, n_answers) for each in members[:_FEWEST_MEMBERS])
+            <= core_s
+        ):
             break
     count = len(members)
-    while count > _FEWEST_MEMBERS and sum(least[:count]) > core_s:
+    while True:
+        snapshots = math.ceil(_NETWORKS / count)
+        members = [msgspec.structs.replace(each, snapshots=snapshots) for each in members[:count]]
+        # Every core is given as many members: the last round must not leave one idle.
+        share_s = core_s / _evened(count, threads)
+        enough = max(each.cost_s(shape, _ENOUGH_PICTURES, n_answers) for each in members)
+        if count == _FEWEST_MEMBERS or enough <= share_s:
+            return [each.within(share_s, n_rows, n_answers, shape) for each in members]
         count -= 1
-    # Every core is given as many members: the last round must not leave one idle.
-    share_s = core_s / _evened(count, threads)
-    return [each.within(share_s, n_rows, n_answers, shape) for each in members[:count]]
 
 
 def _narrowed(member: ConvolutionalMember, factor: float) -> ConvolutionalMember:
