@@ -39,13 +39,13 @@ SMOOTHING = 0.1
 """Weight of the uniform distribution in the labels of pictures that are not mixed."""
 
 _BEGINNING_S = 5.0
-_LEAST_PICTURES = 100_000
-"""Pictures times epochs that the fewest members should see at least: where time is shorter, they are
-narrower."""
+LEAST_PICTURES, LEAST_PASSES = 100_000, 20
+"""Pictures times epochs that a member should see at least for each of its snapshots, or epochs where pictures
+are few: where time is shorter, members are narrower."""
 
-_ENOUGH_PICTURES = 500_000
-"""Pictures times epochs that a member should see: where time is shorter, fewer members learn longer, and each
-answers by several snapshots of itself."""
+_ENOUGH = 5
+"""Times as many a member should see: where time is shorter, fewer members learn longer, and each answers by
+several snapshots of itself."""
 
 _FEWEST_MEMBERS, _NETWORKS = 2, 5
 """Members, and networks that answer together, at least."""
@@ -118,13 +118,19 @@ class ConvolutionalMember(msgspec.Struct, frozen=True, kw_only=True):
     def within(
         self, seconds: float, n_rows: int, n_answers: int, shape: Sequence[int]
     ) -> ConvolutionalMember:
-        """The same member with the epochs there is time for; it mixes pictures if they are many."""
+        """The same member with the epochs there is time for.
+
+        Where they are few it mixes nothing, and has fewer snapshots.
+        """
         left_s = seconds - self.cost_s(shape, 0, n_answers)
         epochs = int(left_s / self.cost_s(shape, n_rows, 0))
         epochs = max(FEWEST_EPOCHS, min(MOST_EPOCHS, epochs))
+        snapshots = max(1, min(self.snapshots, epochs * n_rows // least_pictures(n_rows)))
         if epochs >= MIXING_EPOCHS:
-            return msgspec.structs.replace(self, epochs=epochs)
-        return msgspec.structs.replace(self, epochs=epochs, mixing="none", smoothing=SMOOTHING)
+            return msgspec.structs.replace(self, epochs=epochs, snapshots=snapshots)
+        return msgspec.structs.replace(
+            self, epochs=epochs, snapshots=snapshots, mixing="none", smoothing=SMOOTHING
+        )
 
     def cost_s(self, shape: Sequence[int], n_seen: float, n_answers: int) -> float:
         """Seconds of one core to learn from so many pictures, once an epoch each, and to answer some."""
@@ -227,12 +233,11 @@ def default_image_members(
         Cores there are; as many members are at work side by side.
     """
     core_s = max(time_s - _BEGINNING_S, time_s / 2) * threads
+    least = least_pictures(n_rows)
     for factor in _LIGHTER:
         members = [_narrowed(each, factor) for each in ZOO_OF_IMAGES]
-        if (
-            sum(each.cost_s(shape, _LEAST_PICTURES, n_answers) for each in members[:_FEWEST_MEMBERS])
-            <= core_s
-        ):
+        first = members[:_FEWEST_MEMBERS]
+        if sum(each.cost_s(shape, least, n_answers) for each in first) <= core_s:
             break
     count = len(members)
     while True:
@@ -240,10 +245,15 @@ def default_image_members(
         members = [msgspec.structs.replace(each, snapshots=snapshots) for each in members[:count]]
         # Every core is given as many members: the last round must not leave one idle.
         share_s = core_s / _evened(count, threads)
-        enough = max(each.cost_s(shape, _ENOUGH_PICTURES, n_answers) for each in members)
+        enough = max(each.cost_s(shape, _ENOUGH * least, n_answers) for each in members)
         if count == _FEWEST_MEMBERS or enough <= share_s:
             return [each.within(share_s, n_rows, n_answers, shape) for each in members]
         count -= 1
+
+
+def least_pictures(n_rows: int) -> int:
+    """Pictures times epochs that a member should see at least for each of its snapshots."""
+    return min(LEAST_PICTURES, LEAST_PASSES * n_rows)
 
 
 def _narrowed(member: ConvolutionalMember, factor: float) -> ConvolutionalMember:
