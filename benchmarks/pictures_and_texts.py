@@ -4,8 +4,8 @@
 
 FOLDER holds one Parquet file a set, with ``target``, ``split`` (``train`` or ``test``) and ``image`` (files)
 or ``text``. Nothing is tuned to a set: each gets what ``potstill distill train.parquet --target target --test
-test.parquet --time-limit SECONDS`` does. A set that has its results already is skipped. Results are one JSON
-file a set, losses row by row beside it, and one Markdown page.
+test.parquet --time-limit SECONDS`` does. A set that has its results already is skipped. Results are a folder
+for each time limit, with one JSON file a set and losses row by row beside it, and one Markdown page.
 """
 
 from __future__ import annotations
@@ -31,8 +31,9 @@ def main() -> int:
     arguments = parsed()
     folder, out = Path(arguments.folder), Path(arguments.out)
     names = arguments.sets.split(",") if arguments.sets else unusual_sets(folder)
+    within = out / f"{arguments.time_limit:.0f}s"
     jobs = [
-        (name, out / f"{name}.json", lambda name=name: measured(folder, name, out, arguments))
+        (name, within / f"{name}.json", lambda name=name: measured(folder, name, within, arguments))
         for name in names
     ]
     failed = runs.pending(jobs)
@@ -74,28 +75,40 @@ def measured(folder: Path, name: str, out: Path, arguments: argparse.Namespace) 
     rows_kept(result, test, out / f"{name}.npz")
     told = result.to_dict()
     told.pop("artifact")
-    return {**told, "members": result.card.lineage.members, "time_limit": arguments.time_limit}
+    return {**told, "members": result.card.lineage.members}
 
 
 def markdown(out: Path) -> str:
-    """The pooled gaps, and one row a set."""
-    found = runs.kept(out)
-    head = ["set", "asked, taken", "members", "accuracy: teacher", "twin", "student", "gap in accuracy"]
-    head += ["log-loss: teacher", "twin", "student", "gap in log-loss", "ships", "one row", "size"]
+    """A section for each time limit: one row a set, and the pooled gaps."""
     lines = [
         "# Pictures and texts",
         "",
-        f"`python benchmarks/pictures_and_texts.py FOLDER`, {os.cpu_count()} cores, {platform.machine()}. "
-        "Test rows are each set's own; nobody learns from them or chooses by them.",
+        f"{os.cpu_count()} cores, {platform.machine()}. Test rows are each set's own; nobody learns "
+        "from them or chooses by them.",
+    ]
+    for within in sorted(out.glob("*s/"), key=lambda each: int(each.name[:-1])):
+        lines += ["", *section(within)]
+    return "\n".join(lines) + "\n"
+
+
+def section(within: Path) -> list[str]:
+    """What there is for one time limit."""
+    found = runs.kept(within)
+    head = ["set", "taken", "members", "accuracy: teacher", "twin", "student", "gap in accuracy"]
+    head += ["log-loss: teacher", "twin", "student", "gap in log-loss", "ships", "one row", "size"]
+    lines = [
+        f"## {within.name[:-1]} seconds a set",
+        "",
+        f"`python benchmarks/pictures_and_texts.py FOLDER --time-limit {within.name[:-1]}`",
         "",
         *runs.table(head, [row(name, result) for name, result in found.items()]),
         "",
     ]
     for metric, said in (("accuracy", "accuracy"), ("log_loss", "log-loss")):
-        losses = {name: losses_of(out / f"{name}.npz", metric) for name in found}
+        losses = {name: losses_of(within / f"{name}.npz", metric) for name in found}
         gap = pooled_gap({name: one for name, one in losses.items() if one is not None})
         lines.append(f"Pooled gap in {said}, {len(losses)} sets: {', '.join(runs.pooled_words(gap)[:3])}.")
-    return "\n".join(lines) + "\n"
+    return lines
 
 
 def row(name: str, result: Mapping[str, Any]) -> list[str]:
@@ -103,7 +116,7 @@ def row(name: str, result: Mapping[str, Any]) -> list[str]:
     latency = result["student"]["latency_us"]
     return [
         name,
-        f"{result['time_limit']:.0f} s, {result['seconds']['total']:.0f} s",
+        f"{result['seconds']['total']:.0f} s",
         str(sum(weight > 0 for weight in result["members"].values())),
         *(f"{result[model]['accuracy']:.4f}" for model in models),
         recovered(result["gap_recovered"]["accuracy"]),

@@ -276,6 +276,8 @@ def kinds_of_target(taught: Taught, recipe: Recipe) -> list[Targets]:
         kinds.append(Targets(hard_label_weight=0.5, real=real, synthetic=0.0))
     if recipe.hard_label_weight is not None:
         kinds = [msgspec.structs.replace(kind, hard_label_weight=recipe.hard_label_weight) for kind in kinds]
+    if "synthetic" not in more:
+        kinds = [msgspec.structs.replace(kind, synthetic=0.0) for kind in kinds]
     return list(dict.fromkeys(kinds))
 
 

@@ -87,10 +87,10 @@ class Modality:
     encoder: Callable[[Schema, Rows, Rows | None, Recipe], Encoder]
     members: Callable[[Dataset, Recipe, Time], list[Trainable]]
     augmenter: str
-    synthetic_per_row: float
-    synthetic_rows: int
-    patience_s: float
     budget: Budget
+    synthetic_per_row: float = 0.0
+    synthetic_rows: int = 0
+    patience_s: float = 900.0
     time_limit_s: float | None = 2_400.0
     teacher_s: float | None = None
     heavy: bool = True
@@ -232,10 +232,7 @@ IMAGES = Modality(
     encoder=_image_encoder,
     members=_image_members,
     augmenter="views",
-    synthetic_per_row=0.0,  # every epoch sees each picture in another view; see LOG.md
-    synthetic_rows=60_000,
-    patience_s=900.0,
-    budget=Budget(latency_ms=2.0, size_kb=1024.0),
+    budget=Budget(latency_ms=2.0, size_kb=1024.0),  # every epoch sees another view: no synthetic rows
 )
 TEXTS = Modality(
     name="texts",
@@ -244,7 +241,6 @@ TEXTS = Modality(
     augmenter="words",
     synthetic_per_row=2.0,
     synthetic_rows=20_000,
-    patience_s=900.0,
     budget=Budget(latency_ms=20.0, size_kb=40_000.0),
 )
 MODALITIES: Mapping[ColumnKind, Modality] = {"image": IMAGES, "text": TEXTS}

@@ -82,41 +82,46 @@ class Cascade:
         UserError
             When the rows are not as the model takes them.
         """
-        return self.settle(self.model.outputs(feeds(list(rows), self.model.schema)), lambda: rows)
+        outputs = self.model.outputs(feeds(list(rows), self.model.schema))
+        return self.settle(outputs, self.unsure(outputs), lambda: rows)
 
     def unsure(self, outputs: Floats) -> Bools:
         """``(n,)`` whether the ensemble is to answer, by ``(n, K)`` probabilities of the student."""
         unsure: Bools = outputs.max(axis=1) < self.threshold
         return unsure
 
-    def settle(self, outputs: Floats, rows_of: Callable[[], Sequence[Row]]) -> tuple[Floats, Bools]:
+    def settle(
+        self, outputs: Floats, unsure: Bools, rows_of: Callable[[], Sequence[Row]]
+    ) -> tuple[Floats, Bools]:
         """The same for rows that the student has answered.
 
         Parameters
         ----------
         outputs
             ``(n, K)`` probabilities of the student; left as they are.
+        unsure
+            ``(n,)`` as `unsure` tells of them.
         rows_of
             Gives the rows, which are not looked at where the student is sure of all of them.
         """
-        unsure = np.flatnonzero(self.unsure(outputs))
+        places = np.flatnonzero(unsure)
         asked = np.zeros(len(outputs), dtype=np.bool_)
         failed = 0
-        if len(unsure):
+        if len(places):
             try:
                 rows = rows_of()
-                said = self._ask([rows[row] for row in unsure.tolist()])
-                answers = checked_answers(said, len(unsure), self.model.task)
+                said = self._ask([rows[row] for row in places.tolist()])
+                answers = checked_answers(said, len(places), self.model.task)
                 outputs = outputs.copy()
-                outputs[unsure] = answers
-                asked[unsure] = True
+                outputs[places] = answers
+                asked[places] = True
             except Exception:  # whatever the ensemble's trouble, the student has an answer
-                failed = len(unsure)
+                failed = len(places)
         with self._counting:
             before = self._counts
             self._counts = CascadeCounts(
-                before.student + len(outputs) - len(unsure),
-                before.ensemble + len(unsure) - failed,
+                before.student + len(outputs) - len(places),
+                before.ensemble + len(places) - failed,
                 before.failed + failed,
             )
         return outputs, asked

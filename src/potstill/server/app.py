@@ -367,10 +367,11 @@ class Server:
         cascade = served.cascade
         if cascade is None:
             return outputs, None
-        if not cascade.unsure(outputs).any():
-            return cascade.settle(outputs, rows_of)
+        unsure = cascade.unsure(outputs)
+        if not unsure.any():
+            return cascade.settle(outputs, unsure, rows_of)
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._asking, cascade.settle, outputs, rows_of)
+        return await loop.run_in_executor(self._asking, cascade.settle, outputs, unsure, rows_of)
 
     async def outputs_of_tensors(self, served: Served, tensors: Sequence[Tensor]) -> Answered:
         """The answers to the rows of some tensors, which are watched.

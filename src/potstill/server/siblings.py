@@ -81,8 +81,8 @@ class Siblings:
                     return answer if ok == _DONE else None
         except ConnectionRefusedError:  # it was killed and has left its socket
             path.unlink(missing_ok=True)
-        except (OSError, TimeoutError, asyncio.IncompleteReadError):
-            pass
+        except (OSError, TimeoutError, asyncio.IncompleteReadError) as error:
+            log.warning("worker %s does not answer: %s", name, type(error).__name__)
         return None
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -6,8 +6,7 @@ kin, the quick one first, as a student and as a twin:
 1. its first family, at a size the budget allows;
 2. the student with the other kinds of target;
 3. both larger, then the other families of the kin;
-4. the best of them with other settings; under a time limit, for quick families, again and again while that
-   helps;
+4. the best of them with other settings, for quick families again and again while that helps;
 5. and smaller, for the small end of the frontier.
 
 Then the leaders of all: with other temperatures, at other sizes, the twin smoothed, and under a time limit
@@ -44,8 +43,8 @@ SIDES: tuple[Side, ...] = ("student", "twin")
 NEAR = 1.1
 """A kin is searched on if its loss is at most so many times the best."""
 
-CLIMBS, CLIMBS_ALONE = 4, 1
-"""Times that the settings of one kin are changed at most; without a time limit, which bounds nothing else."""
+CLIMBS = 4
+"""Times that the settings of one kin are changed at most."""
 
 VARIANTS: dict[Side, int] = {"student": 2, "twin": 3}
 """Other settings tried for the best of each kin; a twin has no other targets to try, so it gets more."""
@@ -194,7 +193,7 @@ class Search:
 
     def _climb(self, kin: str, kinds: Sequence[Targets]) -> None:
         """Other settings of the best of ``kin``; where that is quick, of what is then best, and so on."""
-        for step in range(CLIMBS if self._pace.limited else CLIMBS_ALONE):
+        for step in range(CLIMBS):
             leaders = [one for one in self._best(kin) if step < one.student.climbs]
             trials = list(self._variants(leaders))
             if step:
