@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 
 from potstill.artifact import Affine, Calibration, Card, Model, Softmax, load
-from potstill.distillation.modality import begun, families_of
+from potstill.distillation.modality import beginning_with, begun, families_of
 from potstill.distillation.prepare import Prepared
 from potstill.distillation.recipe import Recipe
 from potstill.distillation.reference import column_reference
@@ -128,6 +128,7 @@ def search_students(
         progress=progress,
     )
     families = families_for(prepared) if student is None else [_named(student, prepared)]
+    families = [beginning_with(family, taught.encoder) for family in families]
     found = search.run(families, kinds_of_target(taught, recipe), free_size=student is None)
     return Searched(search, found, budget, scale)
 
@@ -263,15 +264,15 @@ def kinds_of_target(taught: Taught, recipe: Recipe) -> list[Targets]:
     """The kinds of target worth a trial with this transfer set, the most promising first."""
     more = {"unlabeled", "synthetic"} & taught.transfer.rows.keys()
     crossed = bool(taught.transfer.cross_fitted.out_of_fold.any())
-    real: RealTargets = recipe.real_targets or ("out_of_fold" if crossed else "in_sample")
+    real: RealTargets = recipe.real_targets or "in_sample"
     kinds = [Targets(hard_label_weight=0.5, real=real)]
     if more:
         kinds.append(Targets(hard_label_weight=1.0, real=real))
-    if crossed and recipe.real_targets is None:
-        kinds.append(Targets(hard_label_weight=0.0, real="in_sample"))
-    if taught.transfer.rows["real"].task.is_classification:
-        kinds.append(Targets(hard_label_weight=0.5, real=real, corrected=True))
     kinds.append(Targets(hard_label_weight=0.0, real=real))
+    kept_off: RealTargets = "out_of_fold" if crossed and recipe.real_targets is None else real
+    if taught.transfer.rows["real"].task.is_classification:
+        kinds.append(Targets(hard_label_weight=0.5, real=kept_off, corrected=True))
+    kinds.append(Targets(hard_label_weight=0.5, real=kept_off))
     if more:
         kinds.append(Targets(hard_label_weight=0.5, real=real, synthetic=0.0))
     if recipe.hard_label_weight is not None:

@@ -54,6 +54,8 @@ class Candidate:
         What it measured.
     excess
         The largest of what was measured over what the budget allows.
+    cut_short
+        Whether a time limit ended the fit.
     """
 
     trial: Trial
@@ -62,6 +64,7 @@ class Candidate:
     seconds: float
     assessment: Assessment
     excess: float
+    cut_short: bool = False
 
     @property
     def fits_budget(self) -> bool:
@@ -94,7 +97,7 @@ class Candidate:
         changed = [
             f"{name} {value}"
             for name in self.student.__struct_fields__
-            if name not in ("size", "checkpoint")
+            if name not in ("size", "checkpoint", "tuned")
             and (value := getattr(self.student, name)) != getattr(default, name)
         ]
         return ", ".join(word.replace("_", " ") for word in changed)
@@ -113,6 +116,8 @@ class Candidate:
             words[-1] = f"{targets.synthetic:.0%} synthetic"
         if self.objective.temperature != 1.0:
             words.append(f"T {self.objective.temperature:g}")
+        if targets.generation:
+            words.append(f"generation {targets.generation}")
         return ", ".join(words)
 
     @property

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from potstill.transfer.combine import soften
-from potstill.types import Examples, Floats, Ints, Labels, Origin, Tensors, TransferSet
+from potstill.types import Examples, Floats, Ints, Labels, Origin, SoftTargets, Tensors, TransferSet
 
 RealTargets = Literal["out_of_fold", "in_sample"]
 
@@ -37,6 +37,9 @@ class Targets(msgspec.Struct, frozen=True):
     corrected
         Whether the soft target of a labelled row gives way to the label where the teacher's most probable
         class is another: for labels that are to be trusted. Without effect on values.
+    generation
+        Whose answers the soft targets are: 0 the teacher's, 1 those of the teacher and the students of the
+        search together, 2 the same with the students that learned from these, and so on.
     """
 
     hard_label_weight: float = 0.5
@@ -45,6 +48,7 @@ class Targets(msgspec.Struct, frozen=True):
     unlabeled: bool = True
     smoothing: float = 0.0
     corrected: bool = False
+    generation: int = 0
 
     @property
     def labels_only(self) -> bool:
@@ -122,6 +126,12 @@ def corrected(teacher_probs: Floats, labels: Ints) -> Floats:
     return right
 
 
+def standardised(soft: SoftTargets, scale: tuple[float, float]) -> Floats:
+    """``(n, 1)`` float32: the weighted mean of the members' values, standardised by ``(scale, shift)``."""
+    mean = np.einsum("m,mnk->nk", soft.weights, soft.probs.astype(np.float64))
+    return np.asarray((mean - scale[1]) / scale[0], dtype=np.float32)
+
+
 def _share(targets: Targets, origin: Origin) -> float:
     shares: dict[Origin, float] = {"unlabeled": float(targets.unlabeled), "synthetic": targets.synthetic}
     return shares.get(origin, 1.0)
@@ -148,8 +158,7 @@ def _piece(
         if targets.corrected and dataset.labels is not None:
             teacher = corrected(teacher, dataset.labels[:n].astype(np.int64))
     else:
-        mean = np.einsum("m,mnk->nk", weights, probs.astype(np.float64))
-        teacher = ((mean - scale[1]) / scale[0]).astype(np.float32)
+        teacher = standardised(replace(soft, probs=probs), scale)
     labels = _labels(dataset.labels, n, dataset.task.is_classification, scale)
     labelled = ~np.isnan(labels) if labels.dtype.kind == "f" else labels >= 0
     weight = np.ones(n) if dataset.weight is None else dataset.weight[:n]

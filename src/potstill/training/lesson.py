@@ -87,6 +87,8 @@ class Lesson:
         Fits at work side by side, each in a process of its own.
     heavy
         A fit takes minutes: few are tried, and none is repeated with the validation rows.
+    generations
+        The same rows with other answers than the teacher's, see `Targets.generation`.
     """
 
     transfer: TransferSet
@@ -99,11 +101,11 @@ class Lesson:
     device: str = "cpu"
     workers: int = 1
     heavy: bool = False
+    generations: tuple[TransferSet, ...] = ()
 
-    @property
-    def final_origins(self) -> tuple[Origin, ...]:
-        """The origins of the rows that what ships has learned from."""
-        return SEARCH_ORIGINS if self.heavy else REFIT_ORIGINS
+    def transfer_of(self, targets: Targets) -> TransferSet:
+        """The rows with the answers that ``targets`` are made of."""
+        return (self.transfer, *self.generations)[targets.generation]
 
     def fit(self, fits: Sequence[Fit]) -> list[Fitted]:
         """Fit each, side by side where there are workers; in the order given."""
@@ -131,7 +133,7 @@ class Lesson:
 
 def _fitted(lesson: Lesson, fit: Fit) -> Fitted:
     examples = make_examples(
-        lesson.transfer,
+        lesson.transfer_of(fit.trial.targets),
         lesson.tensors,
         fit.trial.targets,
         temperature=fit.trial.objective.temperature,

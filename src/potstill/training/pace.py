@@ -14,7 +14,7 @@ from potstill.training.lesson import Trial
 MARGIN = 1.3
 """A fit is expected to take so many times what its like took."""
 
-SHARE = 0.35
+SHARE = 0.2
 """Part of the time left that the fits of one step may take together."""
 
 LEAST_S = 0.5
@@ -61,8 +61,7 @@ class Pace:
         """Core-seconds left for more trials: what the refits of the leaders will take is set aside."""
         if not self.limited:
             return math.inf
-        sides = [sorted((one for one in tried if one.is_twin == twin), key=order) for twin in (True, False)]
-        reserve = MARGIN * sum(leaders[0].seconds for leaders in sides if leaders) * self._refits
+        reserve = MARGIN * sum(one.seconds for one in leaders(tried)) * (self._refits and refitted(tried))
         return max(0.0, (self._end - time.monotonic()) * self._workers - reserve)
 
     def affordable(self, trials: Sequence[Trial], tried: Sequence[Candidate]) -> list[Trial]:
@@ -80,6 +79,11 @@ class Pace:
         """Seconds until the end; None without a limit."""
         return max(LEAST_S, self._end - time.monotonic()) if self.limited else None
 
+    def part_s(self, share: float) -> float | None:
+        """Seconds that are ``share`` of the time left; None without a limit."""
+        rest = self.rest_s()
+        return None if rest is None else max(LEAST_S, share * rest)
+
     def limits_s(self, trials: Sequence[Trial], tried: Sequence[Candidate]) -> list[float | None]:
         """Seconds for each of ``trials``, None without a limit.
 
@@ -92,6 +96,20 @@ class Pace:
         side_by_side = min(self._workers, max(1, len(new))) / self._workers
         share = max(LEAST_S, SHARE * self.left_s(tried) * side_by_side / max(1, len(new)))
         return [share if trial in new else max(LEAST_S, expected_s(trial, tried)) for trial in trials]
+
+
+def leaders(tried: Sequence[Candidate]) -> list[Candidate]:
+    """The best twin and the best student, where there are any."""
+    sides = ([one for one in tried if one.is_twin == twin] for twin in (True, False))
+    return [min(side, key=order) for side in sides if side]
+
+
+def refitted(tried: Sequence[Candidate]) -> bool:
+    """Whether the leaders are to be fitted again with the validation rows: not if time has cut one short.
+
+    There a longer fit is worth more than a tenth of rows more; and what is compared has seen the same rows.
+    """
+    return not any(one.cut_short for one in leaders(tried))
 
 
 def expected_s(trial: Trial, tried: Sequence[Candidate]) -> float:

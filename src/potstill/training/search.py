@@ -1,16 +1,21 @@
 """The best student under a budget, and the best twin: same families, same sizes, as many fits.
 
-The search narrows by stages, as successive halving does, but every candidate is fitted to the end. Kin by
-kin, the quick one first, as a student and as a twin:
+The search narrows by stages, as successive halving does, but every candidate is fitted to the end. First each
+kin's first family, at a size the budget allows, as a student and as a twin: kins far behind the best are left
+at that. Of the others, kin by kin, the quick one first:
 
-1. its first family, at a size the budget allows;
+1. where time has cut these fits short, both again for most of the time there is, and nothing else;
 2. the student with the other kinds of target;
 3. both larger, then the other families of the kin;
 4. the best of them with other settings, for quick families again and again while that helps;
 5. and smaller, for the small end of the frontier.
 
-Then the leaders of all: with other temperatures, at other sizes, the twin smoothed, and under a time limit
-changed at random until it is used up. A kin far behind the best is not searched beyond its first family.
+Then the leaders of all: with other temperatures, at other sizes, the twin smoothed.
+
+Before each kin and at the end, what was found so far may label the rows together with the teacher, if it
+knows the validation rows better (`generations.py`): what comes after learns from that. At the end the leaders
+do, again and again while that helps, and the twins are tried with other settings as often. Under a time limit
+the leaders are changed at random until it is used up.
 
 Where a fit takes minutes (pictures, texts) few are tried: `Search.run` then does `_run_few`, short fits to
 choose by and then the leaders for as long as there is time.
@@ -30,9 +35,10 @@ import numpy as np
 
 from potstill.objectives import KD, MSE
 from potstill.training.candidates import Assessment, Candidate, Found, choose, excess, order
-from potstill.training.examples import LABELS_ONLY, Targets
-from potstill.training.lesson import Fit, Fitted, Lesson, Trial
-from potstill.training.pace import Pace
+from potstill.training.examples import LABELS_ONLY, RealTargets, Targets
+from potstill.training.generations import next_generation, taught_loss
+from potstill.training.lesson import REFIT_ORIGINS, SEARCH_ORIGINS, Fit, Fitted, Lesson, Trial
+from potstill.training.pace import Pace, refitted
 from potstill.training.sizing import Sizing
 from potstill.types import Budget, FittedStudent, Objective, Origin, Progress, Silent, Student, Tried
 
@@ -40,8 +46,8 @@ Side = Literal["student", "twin"]
 
 SIDES: tuple[Side, ...] = ("student", "twin")
 
-NEAR = 1.1
-"""A kin is searched on if its loss is at most so many times the best."""
+NEAR, NEAR_CUT_SHORT = 1.1, 1.3
+"""A kin is searched on if its loss is at most so many times the best; or so many, were its fits cut short."""
 
 CLIMBS = 4
 """Times that the settings of one kin are changed at most."""
@@ -54,6 +60,21 @@ SMOOTHINGS = (0.03, 0.1)
 
 SIZES, SMALLER = (2.0, 0.5), (0.3, 0.09, 0.03)
 """Sizes tried beside their own: for the leaders, and for the small end of the frontier."""
+
+GENERATIONS = 2
+"""Generations brought up after all else at most, where no time limit decides."""
+
+BETTER = 0.99
+"""A generation is worth while if the loss of what it learns from is at most so many times the last one's."""
+
+BROUGHT_UP = 2
+"""Leaders that learn in each generation."""
+
+LONG_SHARE = 0.75
+"""Part of the time left that the long fits of a kin may take whose first ones were cut short."""
+
+CUT_SHORT = 0.95
+"""A fit that took so much of its limit would have gone on."""
 
 KIN_SHARE = 0.4
 """Part of the time left that a kin may take while others wait."""
@@ -109,6 +130,7 @@ class Search:
         self._progress = progress or Silent()
         self._tried: list[Candidate] = []
         self._resizes = True
+        self._told_loss = taught_loss(lesson)
 
     def run(self, families: Sequence[Student], kinds: Sequence[Targets], *, free_size: bool = True) -> Found:
         """Search over ``families`` and ``kinds`` of target.
@@ -129,18 +151,60 @@ class Search:
         if self._lesson.heavy:
             self._run_few(parts, kins, kinds)
             return choose(self._tried)
-        for left, kin in zip(range(len(kins), 0, -1), kins, strict=True):
-            with self._pace.sharing(1.0 if left == 1 else KIN_SHARE):
-                self._search_kin([part for part in parts if part.kin == kin], kinds)
-        self._try([replace(self._leader("student").trial, objective=other) for other in self._objectives[1:]])
+        told = self._run_plan(parts, kins, kinds)
         if free_size:
+            self._go_on(told)
+        return choose(self._tried)
+
+    def _run_plan(
+        self, parts: Sequence[Student], kins: Sequence[str], kinds: Sequence[Targets]
+    ) -> Sequence[Targets]:
+        """All stages but the last; returns the kinds of target that are then told."""
+        for kin in kins:
+            first = next(part for part in parts if part.kin == kin)
+            self._try([self._twin_of(first), Trial(first, kinds[0], self._objectives[0])])
+        told, near = kinds, [kin for kin in kins if self._is_near(kin)]
+        for left, kin in zip(range(len(near), 0, -1), near, strict=True):
+            told = self._renewed(told, kinds)
+            with self._pace.sharing(1.0 if left == 1 else KIN_SHARE):
+                self._search_kin([part for part in parts if part.kin == kin], told)
+        self._try([replace(self._leader("student").trial, objective=other) for other in self._objectives[1:]])
+        if self._resizes:
             self._try(list(self._sizes(SIZES, self._best())))
         if self._lesson.task.is_classification:
             smoothed = [msgspec.structs.replace(LABELS_ONLY, smoothing=amount) for amount in SMOOTHINGS]
-            self._try([replace(self._leader("twin").trial, targets=told) for told in smoothed])
-        if free_size:
-            self._go_on(kinds)
-        return choose(self._tried)
+            self._try([replace(self._leader("twin").trial, targets=each) for each in smoothed])
+        brought_up = 0
+        while self._pace.limited or brought_up < GENERATIONS:
+            newer = self._renewed(told, kinds)
+            if newer is told:
+                break
+            told, brought_up = newer, brought_up + 1
+            self._bring_up(told)
+        return told
+
+    def _renewed(self, told: Sequence[Targets], kinds: Sequence[Targets]) -> Sequence[Targets]:
+        """``kinds`` of the next generation, where it has better answers to learn from; else ``told``."""
+        made = next_generation(self._lesson, self._tried)
+        if made is None or made.loss > BETTER * self._told_loss:
+            return told
+        self._told_loss = made.loss
+        self._lesson = replace(self._lesson, generations=(*self._lesson.generations, made.transfer))
+        return _of_generation(len(self._lesson.generations), kinds)
+
+    def _bring_up(self, told: Sequence[Targets]) -> None:
+        """The leaders learn what a generation is told; twins are fitted as often."""
+        first, *others = list(dict.fromkeys(one.student for one in sorted(self._tried, key=order)))[
+            :BROUGHT_UP
+        ]
+        objective = self._objectives[0]
+        students = [Trial(first, targets, objective) for targets in told]
+        students += [Trial(part, told[0], objective) for part in others]
+        twin = self._leader("twin")
+        twins = [*self._sizes((), [twin]), *self._variants([twin])] if self._resizes else []
+        twins = [trial for trial in twins if not self._was_tried(trial)]
+        for at in range(max(len(students), len(twins))):
+            self._try([*students[at : at + 1], *twins[at : at + 1]])
 
     def _run_few(self, parts: Sequence[Student], kins: Sequence[str], kinds: Sequence[Targets]) -> None:
         """Short fits of every family, of other targets and settings; then the best of each kin, long ones."""
@@ -170,22 +234,24 @@ class Search:
             with self._pace.sharing((1 - PUT_ASIDE) / (len(quickest) - at)):
                 limit_s = self._pace.rest_s()
             fits = [Fit(trial, time_limit_s=limit_s) for trial in trials]
-            for trial, fitted in zip(trials, self._lesson.fit(fits), strict=True):
-                self._note(self._measured(trial, fitted))
+            for fit, fitted in zip(fits, self._lesson.fit(fits), strict=True):
+                self._note(self._measured(fit, fitted))
 
     def _search_kin(self, parts: Sequence[Student], kinds: Sequence[Targets]) -> None:
-        """Families of one kin: the first as student and twin, and if it is near the best the whole plan."""
-        first, *others = parts
-        kin, objective = first.kin, self._objectives[0]
-        self._try([self._twin_of(first), Trial(first, kinds[0], objective)])
-        if not self._is_near(kin):
-            return
+        """Families of one kin, the first of which was tried as student and twin: the whole plan."""
+        kin, objective = parts[0].kin, self._objectives[0]
+        if any(one.cut_short for one in self._best(kin)):
+            student, twin = (self._leader(side, kin) for side in SIDES)
+            pair = [replace(student.trial, targets=kinds[0], long=True)]
+            # The same again would give a twin that was not cut short nothing.
+            pair += [replace(twin.trial, long=True)] if twin.cut_short else list(self._variants([twin]))[:1]
+            self._try(pair, limit_s=self._pace.part_s(LONG_SHARE))
         self._try(list(self._other_targets(kin, kinds)))
         if self._resizes:
             self._try(list(self._sizes((), self._best(kin))))
         told = self._leader("student", kin).targets
         # A few families at a time: under a time limit, what these leave over is for the next.
-        for part in others:
+        for part in parts[1:]:
             self._try([self._twin_of(part), Trial(part, told, objective)])
         if self._resizes:
             self._climb(kin, kinds)
@@ -206,11 +272,18 @@ class Search:
     @property
     def final_origins(self) -> tuple[Origin, ...]:
         """The origins of the rows that what `refit` gives has learned from."""
-        return self._lesson.final_origins
+        return REFIT_ORIGINS if self._refits else SEARCH_ORIGINS
+
+    @property
+    def _refits(self) -> bool:
+        return not self._lesson.heavy and refitted(self._tried)
 
     def refit(self, candidates: Sequence[Candidate]) -> list[Candidate]:
-        """The candidates fitted again with the held-out rows too, for as long as was best."""
-        if self._lesson.heavy:
+        """The candidates fitted again with the held-out rows too, for as long as was best.
+
+        Where fits are heavy, or the leaders' were cut short, all stay as they are.
+        """
+        if not self._refits:
             return list(candidates)
         fits = [Fit(one.trial, effort=one.effort) for one in candidates]
         return [
@@ -218,19 +291,27 @@ class Search:
             for one, again in zip(candidates, self._lesson.fit(fits), strict=True)
         ]
 
-    def _try(self, trials: Sequence[Trial]) -> None:
-        """Fit and measure each that there is time for; those that break the budget again, smaller."""
+    def _try(self, trials: Sequence[Trial], *, limit_s: float | None = None) -> None:
+        """Fit and measure each that there is time for; those that break the budget again, smaller.
+
+        Parameters
+        ----------
+        limit_s
+            Seconds that each may take; None for what its like took.
+        """
         waiting = list(trials)
         while waiting:
             new = [trial for trial in dict.fromkeys(waiting) if not self._was_tried(trial)]
             now = self._pace.affordable(new, self._tried)
             limits_s = self._pace.limits_s(now, self._tried)
+            if limit_s is not None:
+                limits_s, limit_s = [limit_s] * len(now), None
             fits = [Fit(trial, time_limit_s=limit_s) for trial, limit_s in zip(now, limits_s, strict=True)]
             waiting = []
-            for trial, fitted in zip(now, self._lesson.fit(fits), strict=True):
-                candidate = self._measured(trial, fitted)
+            for fit, fitted in zip(fits, self._lesson.fit(fits), strict=True):
+                candidate = self._measured(fit, fitted)
                 self._note(candidate)
-                part = None
+                part, trial = None, fit.trial
                 if self._resizes and not candidate.fits_budget:
                     part = self._sizing.smaller(trial.student, candidate.assessment)
                 if part is not None:
@@ -241,20 +322,21 @@ class Search:
         self._progress.advance(1)
         self._progress.candidate(_as_told(candidate))
 
-    def _measured(self, trial: Trial, fitted: Fitted) -> Candidate:
-        assessment = self._assess(fitted.student)
-        self._sizing.note(trial.student, assessment)
+    def _measured(self, fit: Fit, fitted: Fitted) -> Candidate:
+        assessment, limit_s = self._assess(fitted.student), fit.time_limit_s
+        self._sizing.note(fit.trial.student, assessment)
         return Candidate(
-            trial=trial,
+            trial=fit.trial,
             fitted=fitted.student,
             effort=fitted.effort,
             seconds=fitted.seconds,
             assessment=assessment,
             excess=excess(self._budget, assessment),
+            cut_short=limit_s is not None and fitted.seconds >= CUT_SHORT * limit_s,
         )
 
     def _twin_of(self, part: Student) -> Trial:
-        return Trial(part, LABELS_ONLY, KD() if self._lesson.task.is_classification else MSE())
+        return Trial(_untaught(part), LABELS_ONLY, KD() if self._lesson.task.is_classification else MSE())
 
     def _was_tried(self, trial: Trial) -> bool:
         return any(seen.trial == trial for seen in self._tried)
@@ -278,9 +360,11 @@ class Search:
 
     def _is_near(self, kin: str) -> bool:
         """Whether there was time for ``kin``, and its student or twin is not much worse than the best."""
-        return all(self._leaders(side, kin) for side in SIDES) and any(
-            self._leader(side, kin).assessment.loss <= NEAR * self._leader(side).assessment.loss
-            for side in SIDES
+        best = self._best(kin)
+        near = NEAR_CUT_SHORT if any(one.cut_short for one in best) else NEAR
+        return len(best) == len(SIDES) and any(
+            one.assessment.loss <= near * self._leader(side).assessment.loss
+            for side, one in zip(SIDES, best, strict=True)
         )
 
     def _leaders(self, side: Side, kin: str | None = None) -> list[Candidate]:
@@ -341,6 +425,25 @@ class Search:
             changes += [replace(trial, targets=targets) for targets in (*told, *kinds)]
             changes += [replace(trial, objective=objective) for objective in self._objectives]
         return changes[rng.integers(len(changes))]
+
+
+def _untaught(part: Student) -> Student:
+    """``part`` as a twin: nothing that a teacher has learned is there to begin with."""
+    if "tuned" not in part.__struct_fields__:
+        return part
+    plain: Student = msgspec.structs.replace(part, tuned=None)  # type: ignore[type-var]
+    return plain
+
+
+def _of_generation(number: int, kinds: Sequence[Targets]) -> list[Targets]:
+    """The kinds of target of a generation, labels for the real rows first: on these it has learned them."""
+    real: RealTargets = "in_sample" if any(kind.real == "in_sample" for kind in kinds) else kinds[0].real
+    synthetic = max(kind.synthetic for kind in kinds)
+    told = [
+        msgspec.structs.replace(kind, real=real, synthetic=synthetic, corrected=False, generation=number)
+        for kind in sorted(kinds, key=lambda kind: -kind.hard_label_weight)
+    ]
+    return list(dict.fromkeys(told))
 
 
 def _as_told(candidate: Candidate) -> Tried:
