@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias, get_args, runtime_checkable
 
 import msgspec
@@ -250,6 +251,14 @@ class SizedTeacher(Teacher, Protocol):
 
 
 @runtime_checkable
+class EncoderTeacher(Teacher, Protocol):
+    """A teacher whose encoder students may begin with."""
+
+    def write_encoder(self, path: Path) -> None:
+        """Write its weights as one file of safetensors."""
+
+
+@runtime_checkable
 class PartialTeacher(Teacher, Protocol):
     """A teacher that can answer some rows only, such as a table of probabilities."""
 
@@ -278,6 +287,14 @@ class StoppingTrainable(Trainable, Protocol):
 
     def fit_until(self, dataset: Dataset, stop_on: Dataset, *, seed: int) -> Teacher:
         """Learn from the rows of ``dataset`` only, for as long as the loss on those of ``stop_on`` falls."""
+
+
+@runtime_checkable
+class KeepingTrainable(Trainable, Protocol):
+    """What becomes, where it says ``keeps_encoder``, an `EncoderTeacher` whose encoder is kept."""
+
+    @property
+    def keeps_encoder(self) -> bool: ...
 
 
 @runtime_checkable

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import msgspec
@@ -141,6 +142,14 @@ def begun(student: Student, recipe: Recipe) -> Student:
         return student
     with_encoder: Student = msgspec.structs.replace(student, checkpoint=checkpoint_of(recipe))  # type: ignore[type-var]
     return with_encoder
+
+
+def beginning_with(student: Student, encoder: Path | None) -> Student:
+    """``student``, which begins with a fine-tuned ``encoder`` where there is one and it can."""
+    if encoder is None or "tuned" not in student.__struct_fields__:
+        return student
+    tuned: Student = msgspec.structs.replace(student, tuned=str(encoder))  # type: ignore[type-var]
+    return tuned
 
 
 def checkpoint_of(recipe: Recipe) -> str | None:

@@ -41,7 +41,7 @@ from potstill.export import artifact_bytes, carried_tokenizer, check_parity, com
 from potstill.report import CandidateFacts, ColumnFacts, ModelFacts, ReportFacts
 from potstill.training.candidates import Candidate, pareto, ranked
 from potstill.training.examples import rows_taught
-from potstill.types import TABLE_KINDS, Dataset, Floats, Progress
+from potstill.types import TABLE_KINDS, Dataset, Floats, Progress, Student
 
 BATCH_ROWS = 2_000
 """Rows asked at once where throughput is measured."""
@@ -246,7 +246,7 @@ def _account(learnt: Learnt, taught: Taught, prepared: Prepared, seed: int) -> C
         lineage=Lineage(
             members={name: round(weight, 6) for name, weight in taught.members.items() if weight > 0},
             student=chosen.student.name,
-            hyper_parameters=msgspec.to_builtins(chosen.student),
+            hyper_parameters=_hyper_parameters(chosen.student),
             objective=chosen.objective.name,
             temperature=chosen.objective.temperature,
             hard_weight=chosen.targets.hard_label_weight,
@@ -332,6 +332,12 @@ def _told(candidate: Candidate) -> dict[str, str]:
 def _row_counts(prepared: Prepared) -> dict[str, int]:
     names = {"train": "train", "valid": "validation", "test": "test"}
     return {names.get(part, part): len(rows) for part, rows in prepared.parts.items()}
+
+
+def _hyper_parameters(student: Student) -> dict[str, Any]:
+    """The settings of ``student``; of an encoder it began with, whether there was one, not where it lay."""
+    settings: dict[str, Any] = msgspec.to_builtins(student)
+    return {name: value is not None if name == "tuned" else value for name, value in settings.items()}
 
 
 def _card_words(card: Card) -> dict[str, str]:

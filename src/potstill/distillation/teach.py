@@ -87,6 +87,10 @@ class Taught:
         What may make the teacher, or its score, other than one expects: members left out, leaks.
     notes
         All sentences the caller should read.
+    encoder
+        File of a fine-tuned encoder that students may begin with; None where there is none.
+    store
+        Where it lies: one that is temporary goes with its last owner.
     """
 
     transfer: TransferSet
@@ -98,6 +102,8 @@ class Taught:
     fingerprint: str
     warnings: tuple[str, ...]
     notes: tuple[str, ...]
+    encoder: Path | None = None
+    store: Store | None = None
 
 
 def teach(
@@ -161,6 +167,8 @@ def teach(
         fingerprint=collected.fingerprint,
         warnings=(*collected.left_out, *leaks),
         notes=(*collected.notes, *leaks),
+        encoder=collected.encoder,
+        store=store,
     )
     return taught, prepared
 

@@ -132,6 +132,25 @@ def write_bert(
         fresh.rename(folder)
 
 
+def write_weights(path: Path | str, weights: Mapping[str, Tensor]) -> None:
+    """Write an encoder's weights, without a head, as one file of safetensors, in float16."""
+    from safetensors.torch import save_file
+
+    halves = {
+        name: weight.detach().half().contiguous()
+        for name, weight in weights.items()
+        if not name.startswith("logit")
+    }
+    save_file(halves, path)
+
+
+def read_weights(path: Path | str) -> Weights:
+    """What `write_weights` wrote, in float32."""
+    from safetensors.torch import load_file
+
+    return {name: weight.float() for name, weight in load_file(path).items()}
+
+
 def _config(shape: BertShape) -> dict[str, Any]:
     return {
         "architectures": ["BertModel"],

@@ -33,6 +33,9 @@ class Transformer(msgspec.Struct, frozen=True):
     checkpoint
         Folder of a pretrained encoder of BERT's kind: its embeddings and ``layers`` of its layers, spread
         evenly, are what training begins with. None: random weights, of ``width``.
+    tuned
+        File of weights (safetensors) to begin with in place of the checkpoint's: those of the same encoder
+        after a teacher was fine-tuned from it.
     layers
         At size 1; of a pretrained encoder as many as it has at most.
     width
@@ -64,6 +67,7 @@ class Transformer(msgspec.Struct, frozen=True):
     reads: ClassVar[frozenset[ColumnKind]] = frozenset({"text"})
 
     checkpoint: str | None = None
+    tuned: str | None = None
     layers: int = 3
     width: int = 128
     pooling: Pooling = "mean"
@@ -125,6 +129,7 @@ class Transformer(msgspec.Struct, frozen=True):
         fresh = BertShape(width=width, layers=layers, heads=heads, inner=4 * width, pieces=len(spec.pieces))
         return TransformerPlan(
             checkpoint=self.checkpoint,
+            tuned=self.tuned,
             fresh=fresh,
             pooling=self.pooling,
             learning_rate=self._rate,

@@ -22,7 +22,7 @@ from potstill.networks.bert import (
     some_layers,
     spread_layers,
 )
-from potstill.networks.bert_folder import read_bert
+from potstill.networks.bert_folder import read_bert, read_weights
 from potstill.networks.fine_tuning import Course, answers, fine_tuning
 from potstill.objectives import blended
 from potstill.students.network_training import Epochs, calibrated_loss
@@ -56,6 +56,8 @@ class TransformerPlan:
     ----------
     checkpoint
         Folder of a pretrained encoder, or None.
+    tuned
+        File of its weights after fine-tuning, or None.
     fresh
         Sizes where there is no checkpoint; with one its ``layers`` count.
     pooling, learning_rate, head_rate, dropout, epochs, batch_size
@@ -65,6 +67,7 @@ class TransformerPlan:
     """
 
     checkpoint: str | None
+    tuned: str | None
     fresh: BertShape
     pooling: Pooling
     learning_rate: float
@@ -82,6 +85,8 @@ class TransformerPlan:
             shape = msgspec.structs.replace(self.fresh, positions=positions)
             return shape, initial_bert(shape, generator)
         whole, weights = read_bert(self.checkpoint)
+        if self.tuned is not None:
+            weights = read_weights(self.tuned)
         kept = spread_layers(min(self.fresh.layers, whole.layers), whole.layers)
         weights = some_layers(weights, kept)
         weights["word"] = rows_for(weights["word"], read_vocabulary(self.checkpoint).pieces, spec.pieces)

@@ -14,7 +14,7 @@ from torch import Tensor
 from potstill.artifact.wordpiece import WordPiece
 from potstill.modalities.pretrained_pieces import fresh_wordpiece
 from potstill.networks.bert import BertShape, Pooling, Weights, initial_bert
-from potstill.networks.bert_folder import read_bert, write_bert
+from potstill.networks.bert_folder import read_bert
 from potstill.networks.fine_tuning import Course, Pieces, answers, fine_tuning
 from potstill.networks.precision import cores
 from potstill.teachers.lessons import losses_of, mass_of, targets_of
@@ -70,8 +70,6 @@ def fitted_classifier(
             vectors = answers(weights, shape, pieces, member.pooling, exact=False)
             matrix, bias = fitted_layer(torch.from_numpy(vectors), targets, mass)
             weights |= {"logit_weight": matrix, "logit_bias": bias}
-        if member.keep is not None and member.checkpoint is not None:
-            write_bert(member.keep, shape, weights, beside=member.checkpoint)
         return Classifier(wordpiece, shape, weights, member.pooling)
 
 

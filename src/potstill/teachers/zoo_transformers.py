@@ -61,8 +61,8 @@ class TransformerMember(msgspec.Struct, frozen=True, kw_only=True):
         Passes over the rows; 0 leaves the encoder as it is and fits the head alone.
     frozen
         Of each three layers so many, from the beginning, are left as they are.
-    keep
-        Folder that the fine-tuned encoder is written to; None for nowhere.
+    keeps_encoder
+        Whether students are to begin with its fine-tuned encoder.
     """
 
     name: str
@@ -73,13 +73,13 @@ class TransformerMember(msgspec.Struct, frozen=True, kw_only=True):
     dropout: float = 0.1
     epochs: int = MOST_EPOCHS
     frozen: int = 0
-    keep: str | None = None
+    keeps_encoder: bool = False
 
     @property
     def fingerprint(self) -> str:
         import torch
 
-        recipe = msgspec.structs.replace(self, checkpoint=None, keep=None)
+        recipe = msgspec.structs.replace(self, checkpoint=None)
         encoder = "none" if self.checkpoint is None else _encoder_digest(self.checkpoint)
         return digest(VERSION, type(self).__name__, msgspec.json.encode(recipe), encoder, torch.__version__)
 
@@ -146,6 +146,12 @@ class FittedTransformerMember:
         """Trained numbers."""
         return self.classifier.n_parameters
 
+    def write_encoder(self, path: Path) -> None:
+        """Write the encoder's weights, without the head."""
+        from potstill.networks.bert_folder import write_weights
+
+        write_weights(path, self.classifier.weights)
+
     def predict(self, dataset: Dataset) -> Floats:
         """Probabilities ``(n, K)`` in the order of the task's classes, or values ``(n, 1)``."""
         return self.scale.of_logits(self.classifier.logits(joined_texts(dataset.rows, dataset.schema)))
@@ -167,7 +173,6 @@ def transformer_members(
     time_s: float,
     threads: int,
     checkpoint: str | None,
-    keep: str | None = None,
 ) -> list[Trainable]:
     """Two to four members, each with as many epochs as its part of the time allows.
 
@@ -188,13 +193,10 @@ def transformer_members(
         Cores there are; each fit uses one, and as many members as cores are at work side by side.
     checkpoint
         Folder of a pretrained encoder, or None.
-    keep
-        Folder that the first member writes its fine-tuned encoder to, for students to begin with. Where its
-        answers are taken from a store it is not fitted, and writes nothing.
 
     Returns
     -------
-    The best first.
+    The best first. It keeps its encoder where that is fine-tuned.
     """
     n_pieces = min(PIECES_PER_WORD * mean_words + PIECES_AROUND, MOST_PIECES)
     most = (MOST_EPOCHS if task.n_outputs <= 10 else MOST_EPOCHS_MANY) * (1 if checkpoint else 3)
@@ -206,7 +208,8 @@ def transformer_members(
         count -= 1
     seconds = core_s / _shares(count, threads)
     planned = [_within(member, seconds, n_rows, n_pieces) for member in members[:count]]
-    return [msgspec.structs.replace(planned[0], keep=keep), *planned[1:]]
+    keeps = checkpoint is not None and planned[0].epochs > 0
+    return [msgspec.structs.replace(planned[0], keeps_encoder=keeps), *planned[1:]]
 
 
 def answer_seconds(n_rows: int, mean_words: float, checkpoint: str | None) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 
 import numpy as np
@@ -58,6 +59,8 @@ class Collected:
         What happened that a reader should know: members left out and why, answers reused.
     fingerprint
         Hex digest of all these answers' origin: data, folds, members and seeds.
+    encoder
+        File in the store of a member's fine-tuned encoder; None where none keeps one.
     """
 
     members: tuple[str, ...]
@@ -70,6 +73,7 @@ class Collected:
     left_out: tuple[str, ...]
     notes: tuple[str, ...]
     fingerprint: str
+    encoder: Path | None = None
 
     @property
     def latency_us(self) -> tuple[Latency, ...]:
@@ -211,6 +215,7 @@ class _Gathering:
         self._shift = Shift()
         self._notes: list[str] = []
         self._left_out: list[str] = []
+        self._encoder: Path | None = None
         n_outputs = plan.parts["train"].task.n_outputs
         room = {part: (n_members, len(rows), n_outputs) for part, rows in plan.parts.items()}
         self._answers = {part: self._room(shape) for part, shape in room.items()}
@@ -294,6 +299,7 @@ class _Gathering:
         self._excluded &= member.read_out_of_fold(job, self._out_of_fold[slot])
         self._costs.append(member.cost(job))
         self._keys.append(member.key)
+        self._encoder = self._encoder or member.encoder(job)
         self._done.append(member)
 
     def result(self) -> Collected:
@@ -314,6 +320,7 @@ class _Gathering:
             left_out=tuple(self._left_out),
             notes=tuple(self._notes),
             fingerprint=digest(*self._keys, *sorted(self._plan.hashes.items())),
+            encoder=self._encoder,
         )
 
     def _raise_failure(self) -> None:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import cloudpickle
@@ -14,12 +15,14 @@ import numpy as np
 
 from potstill.transfer.ask import ask, ask_out_of_fold, measure_latency
 from potstill.transfer.fingerprint import digest
-from potstill.transfer.store import FORMAT, Facts, Job, Landing, answers_file
+from potstill.transfer.store import FORMAT, Facts, Job, Landing, answers_file, guarded
 from potstill.types import (
     BaggedTrainable,
     Dataset,
+    EncoderTeacher,
     Floats,
     Ints,
+    KeepingTrainable,
     Latency,
     OutOfFoldTeacher,
     SizedTeacher,
@@ -30,6 +33,9 @@ from potstill.types import (
 
 PIECE_ROWS = 4_096
 """Rows that a teacher which came fitted answers between two saves."""
+
+ENCODER = "encoder"
+"""Name of the shard with an encoder's weights."""
 
 _LATENCY_SECONDS = 1.0
 _HASH_LETTERS = 16
@@ -144,7 +150,20 @@ class Member:
         starts = range(0, n_rows, PIECE_ROWS)
         return [Piece(f"{name}-{start}", slice(start, min(start + PIECE_ROWS, n_rows))) for start in starts]
 
+    @property
+    def keeps_encoder(self) -> bool:
+        """Whether its encoder is kept in the job, for students to begin with."""
+        return isinstance(self.source, KeepingTrainable) and self.source.keeps_encoder
+
+    def encoder(self, job: Job) -> Path | None:
+        """The file of its encoder, where it is kept."""
+        return job.path(ENCODER) if self.keeps_encoder else None
+
     def shards(self, model: int) -> list[str]:
+        """Names of all that one model leaves in the job."""
+        return [*self._answer_shards(model), *([ENCODER] if self.keeps_encoder else [])]
+
+    def _answer_shards(self, model: int) -> list[str]:
         parts = list(self.plan.parts)
         if self._knows_out_of_fold:
             parts.append("train" + _OUT_OF_FOLD)
@@ -155,7 +174,7 @@ class Member:
         return self._bagged or isinstance(self.source, OutOfFoldTeacher)
 
     def has(self, job: Job, model: int) -> bool:
-        """Whether all of one model's answers are in the job."""
+        """Whether all of one model's answers, and its encoder where it is kept, are in the job."""
         return str(model) in job.manifest.facts and all(job.has(name) for name in self.shards(model))
 
     def seconds(self, job: Job, model: int) -> float:
@@ -181,6 +200,14 @@ class Member:
                     teacher.predict_out_of_fold, self.name, rows, chunk_rows=self.plan.chunk_rows
                 )
                 _put(job, piece.shard, rows, answers)
+        if self.keeps_encoder and not job.has(ENCODER):
+            assert isinstance(teacher, EncoderTeacher)
+            with (
+                job.landing(ENCODER, suffix=".safetensors") as landing,
+                _timed(landing),
+                guarded(job.directory),
+            ):
+                teacher.write_encoder(landing.path)
         job.record(str(model), self._measure(teacher, fit_seconds))
 
     def _model(self, model: int) -> Teacher:
@@ -243,7 +270,7 @@ class Member:
     def cost(self, job: Job) -> MemberCost:
         """What its models took and take, summed over them."""
         models = [job.manifest.facts[str(model)] for model in self.models]
-        shards = [job.manifest.shards[name] for model in self.models for name in self.shards(model)]
+        shards = [job.manifest.shards[name] for model in self.models for name in self._answer_shards(model)]
         per_row = len(self.models) / max(sum(shard.rows for shard in shards), 1)
         return MemberCost(
             latency=Latency(

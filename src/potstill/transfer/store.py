@@ -137,10 +137,13 @@ class Job:
         self._update(shards={**self.manifest.shards, name: shard}, complete=False)
         self._verified.add(name)
 
+    def path(self, name: str) -> Path:
+        """The file of a shard."""
+        return self.directory / self.manifest.shards[name].file
+
     def batches(self, name: str) -> Iterator[Floats]:
         """The shard's answers, ``(n, K)`` float32 read-only views of the mapped file, in order."""
-        path = self.directory / self.manifest.shards[name].file
-        with pa.memory_map(str(path)) as source:
+        with pa.memory_map(str(self.path(name))) as source:
             reader = pa.ipc.open_file(source)
             for index in range(reader.num_record_batches):
                 column = reader.get_batch(index).column(0)
