@@ -21,7 +21,7 @@ Pieces: TypeAlias = NDArray[np.integer[Any]]
 """``(n, P)`` rows of the embedding table, filled up with 0."""
 
 Loss: TypeAlias = Callable[[Tensor, Tensor], Tensor]
-"""Logits ``(n, K)`` of the rows ``(n,)`` to the loss to be lowered."""
+"""Logits ``(n, K)``, or texts' vectors ``(n, H)``, of the rows ``(n,)`` to the loss to be lowered."""
 
 BATCHES_SORTED = 20
 """So many batches' worth of shuffled texts are sorted by length together: few pieces are there to fill up."""
@@ -83,7 +83,14 @@ class Course:
 
 
 def fine_tuning(
-    weights: Weights, shape: BertShape, pieces: Pieces, loss: Loss, *, course: Course, seed: int
+    weights: Weights,
+    shape: BertShape,
+    pieces: Pieces,
+    loss: Loss,
+    *,
+    course: Course,
+    seed: int,
+    guide: Loss | None = None,
 ) -> Iterator[float]:
     """Train ``weights`` in place; yield after each epoch what fraction of the training is over.
 
@@ -99,6 +106,8 @@ def fine_tuning(
         How.
     seed
         Of the order and of the dropout.
+    guide
+        Loss of the texts' vectors, added to that of their logits.
     """
     dropout = Dropout(course.dropout, seed)
     rng = np.random.default_rng(seed)
@@ -117,8 +126,13 @@ def fine_tuning(
                 group["lr"] = rate * course.factor(gone)
             batch = _cut(pieces, rows, lengths)
             with half_precision():
-                logits = _logits(weights, shape, batch, course, dropout)
-            gradients = torch.autograd.grad(loss(logits.float(), torch.from_numpy(rows)), learnt)
+                texts = pooled(encoded(weights, shape, batch, dropout=dropout)[-1], batch, course.pooling)
+                logits = with_head(dropout(texts), weights)
+            chosen = torch.from_numpy(rows)
+            total = loss(logits.float(), chosen)
+            if guide is not None:
+                total = total + guide(texts.float(), chosen)
+            gradients = torch.autograd.grad(total, learnt)
             for weight, gradient in zip(learnt, gradients, strict=True):
                 weight.grad = gradient
             torch.nn.utils.clip_grad_norm_(learnt, MOST_GRADIENT)
@@ -164,11 +178,6 @@ def lengths_of(pieces: Pieces) -> NDArray[np.int64]:
     """``(n,)`` up to where each row is not only filled up, at least 1."""
     last = pieces.shape[1] - np.argmax(pieces[:, ::-1] != 0, axis=1)
     return np.where((pieces != 0).any(axis=1), last, 1).astype(np.int64)
-
-
-def _logits(weights: Weights, shape: BertShape, batch: Tensor, course: Course, dropout: Dropout) -> Tensor:
-    texts = pooled(encoded(weights, shape, batch, dropout=dropout)[-1], batch, course.pooling)
-    return with_head(dropout(texts), weights)
 
 
 def _cut(pieces: Pieces, rows: NDArray[np.int64], lengths: NDArray[np.int64]) -> Tensor:

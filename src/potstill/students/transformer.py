@@ -36,6 +36,9 @@ class Transformer(msgspec.Struct, frozen=True):
     tuned
         File of weights (safetensors) to begin with in place of the checkpoint's: those of the same encoder
         after a teacher was fine-tuned from it.
+    matching
+        Weight, beside the loss of the answers, of how far its vectors of the texts are from those of the
+        whole tuned encoder.
     layers
         At size 1; of a pretrained encoder as many as it has at most.
     width
@@ -68,6 +71,7 @@ class Transformer(msgspec.Struct, frozen=True):
 
     checkpoint: str | None = None
     tuned: str | None = None
+    matching: float = 0.0
     layers: int = 3
     width: int = 128
     pooling: Pooling = "mean"
@@ -130,6 +134,7 @@ class Transformer(msgspec.Struct, frozen=True):
         return TransformerPlan(
             checkpoint=self.checkpoint,
             tuned=self.tuned,
+            matching=self.matching,
             fresh=fresh,
             pooling=self.pooling,
             learning_rate=self._rate,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import msgspec
@@ -23,7 +23,7 @@ from potstill.networks.bert import (
     spread_layers,
 )
 from potstill.networks.bert_folder import read_bert, read_weights
-from potstill.networks.fine_tuning import Course, answers, fine_tuning
+from potstill.networks.fine_tuning import Course, Loss, Pieces, answers, fine_tuning
 from potstill.objectives import blended
 from potstill.students.network_training import Epochs, calibrated_loss
 from potstill.students.rows import labelled_rows
@@ -58,6 +58,8 @@ class TransformerPlan:
         Folder of a pretrained encoder, or None.
     tuned
         File of its weights after fine-tuning, or None.
+    matching
+        Weight of how far its vectors of the texts are from those of the tuned encoder; 0 for none.
     fresh
         Sizes where there is no checkpoint; with one its ``layers`` count.
     pooling, learning_rate, head_rate, dropout, epochs, batch_size
@@ -68,6 +70,7 @@ class TransformerPlan:
 
     checkpoint: str | None
     tuned: str | None
+    matching: float
     fresh: BertShape
     pooling: Pooling
     learning_rate: float
@@ -84,16 +87,45 @@ class TransformerPlan:
         if self.checkpoint is None:
             shape = msgspec.structs.replace(self.fresh, positions=positions)
             return shape, initial_bert(shape, generator)
-        whole, weights = read_bert(self.checkpoint)
+        whole, weights = self._pretrained(self.checkpoint, spec, positions)
+        kept = spread_layers(min(self.fresh.layers, whole.layers), whole.layers)
+        return msgspec.structs.replace(whole, layers=len(kept)), some_layers(weights, kept)
+
+    def guide(self, spec: FeatureSpec, pieces: Pieces, weight: Floats) -> Loss | None:
+        """Loss of the vectors of texts: their mean squared distance from the tuned encoder's, in variances.
+
+        Parameters
+        ----------
+        spec
+            Has the word pieces.
+        pieces
+            ``(n, P)`` of the rows to learn from.
+        weight
+            ``(n,)`` of these rows.
+
+        Returns
+        -------
+        None where there is no such encoder, or no weight.
+        """
+        if self.checkpoint is None or self.tuned is None or not self.matching:
+            return None
+        whole, weights = self._pretrained(self.checkpoint, spec, pieces.shape[1])
+        vectors = torch.from_numpy(answers(weights, whole, pieces, self.pooling, exact=False))
+        mass = torch.from_numpy(weight) * (self.matching / vectors.var(dim=0).mean().clamp(min=1e-12))
+
+        def guide(texts: Tensor, rows: Tensor) -> Tensor:
+            return ((texts - vectors[rows]).square().mean(dim=1) * mass[rows]).mean()
+
+        return guide
+
+    def _pretrained(self, checkpoint: str, spec: FeatureSpec, positions: int) -> tuple[BertShape, Weights]:
+        """The whole encoder, tuned where it was, for the word pieces of ``spec``."""
+        whole, weights = read_bert(checkpoint)
         if self.tuned is not None:
             weights = read_weights(self.tuned)
-        kept = spread_layers(min(self.fresh.layers, whole.layers), whole.layers)
-        weights = some_layers(weights, kept)
-        weights["word"] = rows_for(weights["word"], read_vocabulary(self.checkpoint).pieces, spec.pieces)
+        weights["word"] = rows_for(weights["word"], read_vocabulary(checkpoint).pieces, spec.pieces)
         weights["position"] = weights["position"][:positions]
-        shape = msgspec.structs.replace(
-            whole, layers=len(kept), pieces=len(spec.pieces), positions=len(weights["position"])
-        )
+        shape = msgspec.structs.replace(whole, pieces=len(spec.pieces), positions=len(weights["position"]))
         return shape, weights
 
     def course(self, n_pieces: int, effort: int | None, time_limit_s: float | None) -> Course:
@@ -138,7 +170,13 @@ def fit_transformer(
     best, best_loss, best_epoch = weights, math.inf, Epochs(course.stop_after or course.epochs, course.epochs)
     patience = max(2, course.epochs // 3)
     training = fine_tuning(
-        weights, shape, pieces, _loss_of(train, targets, objective), course=course, seed=seed
+        weights,
+        shape,
+        pieces,
+        _loss_of(train, targets, objective),
+        course=course,
+        seed=seed,
+        guide=plan.guide(spec, pieces, train.weight),
     )
     for epoch, share in enumerate(training, start=1):
         tracker.advance()
@@ -211,7 +249,7 @@ def _start(targets: Floats, weight: Floats, task: Task) -> Floats:
     return np.log(np.clip(mean, SMALLEST_PRIOR, None)) if task.is_classification else mean
 
 
-def _loss_of(train: Examples, targets: Floats, objective: Objective) -> Callable[[Tensor, Tensor], Tensor]:
+def _loss_of(train: Examples, targets: Floats, objective: Objective) -> Loss:
     """The weighted mean loss of logits ``(n, K)`` for the rows ``(n,)`` of ``train``."""
     weight, hard_weight = torch.from_numpy(train.weight), torch.from_numpy(train.hard_weight)
     labels = torch.from_numpy(_plain_labels(train))
