@@ -277,3 +277,19 @@ def test_wrong_flags_are_said(made: Path, flags: tuple[str, str]) -> None:
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert ended.returncode == 2
     assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_file_that_is_no_artifact_is_not_said_to_be_served(tmp_path: Path, workers: str) -> None:
+    (tmp_path / "m.onnx").write_bytes(b"no artifact")
+    command = [sys.executable, "-m", "potstill.cli", "serve", str(tmp_path / "m.onnx"), "--json"]
+    ended = subprocess.run(
+        [*command, "--port", str(free_port()), "--workers", workers],
+        capture_output=True,
+        check=False,
+        timeout=DEADLINE_S,
+    )
+    assert ended.returncode == 2
+    assert ended.stdout == b""
+    assert b"m.onnx" in ended.stderr
+    assert b"Traceback" not in ended.stderr

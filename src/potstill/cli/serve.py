@@ -188,11 +188,15 @@ def serve(
         shares_port=workers > 1,
     )
     scheme = "http" if certificate is None else "https"
-    if as_json:
-        emit_json({"source": str(source), "url": f"{scheme}://{host}:{port}", "grpc": settings.grpc_address})
-    else:
-        click.echo(f"serving {source} at {scheme}://{host}:{port}", err=True)
-    run(settings, Listening(host=host, port=port, workers=workers))
+    url = f"{scheme}://{host}:{port}"
+
+    def ready() -> None:
+        if as_json:
+            emit_json({"source": str(source), "url": url, "grpc": settings.grpc_address})
+        else:
+            click.echo(f"serving {source} at {url}", err=True)
+
+    run(settings, Listening(host=host, port=port, workers=workers), ready=ready)
 
 
 def _token(file: Path | None) -> str:

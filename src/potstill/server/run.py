@@ -9,6 +9,7 @@ import os
 import signal
 import tempfile
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -80,8 +81,15 @@ class Config(uvicorn.Config):
     header_timeout_s: float = 10.0
 
 
-def serve(settings: Settings, listening: Listening) -> None:
+def serve(settings: Settings, listening: Listening, *, ready: Callable[[], None] = lambda: None) -> None:
     """Serve until told to stop; then finish what is in flight.
+
+    Parameters
+    ----------
+    settings, listening
+        What, and where.
+    ready
+        Called once the models are open and the port is taken.
 
     Raises
     ------
@@ -90,15 +98,17 @@ def serve(settings: Settings, listening: Listening) -> None:
     """
     if listening.workers == 1:
         app = make_app(settings)
-        _Single(_config(app, settings, listening), app).run()
+        _Single(_config(app, settings, listening), app, ready).run()
         return
     Models(Path(settings.source), watched=False)  # says what is wrong before there are processes
     with tempfile.TemporaryDirectory(prefix="potstill-") as folder:
         told = msgspec.structs.replace(settings, workers_folder=folder)
         os.environ[SETTINGS_KEY] = msgspec.json.encode(told).decode()
         config = _config("potstill.server.run:worker_app", settings, listening)
+        sockets = [config.bind_socket()]
+        ready()
         # A worker that dies is replaced; SIGHUP replaces them all in turn, with the models as they are then.
-        Multiprocess(config, sockets=[config.bind_socket()]).run()
+        Multiprocess(config, sockets=sockets).run()
 
 
 def worker_app() -> Starlette:
@@ -118,14 +128,16 @@ def _end_with_parent() -> None:
 class _Single(uvicorn.Server):
     """One process. ``SIGHUP`` reloads the models."""
 
-    def __init__(self, config: uvicorn.Config, app: Starlette) -> None:
+    def __init__(self, config: uvicorn.Config, app: Starlette, ready: Callable[[], None]) -> None:
         super().__init__(config)
         self._app = app
+        self._ready = ready
 
     async def startup(self, sockets: list[Any] | None = None) -> None:
         with contextlib.suppress(NotImplementedError, RuntimeError):
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reload)
         await super().startup(sockets=sockets)
+        self._ready()
 
     def _reload(self) -> None:
         def work() -> None:
