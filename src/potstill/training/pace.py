@@ -14,7 +14,7 @@ from potstill.training.lesson import Trial
 MARGIN = 1.3
 """A fit is expected to take so many times what its like took."""
 
-SHARE = 0.2
+SHARE = 0.15
 """Part of the time left that the fits of one step may take together."""
 
 LEAST_S = 0.5

@@ -4,7 +4,8 @@ The search narrows by stages, as successive halving does, but every candidate is
 kin's first family, at a size the budget allows, as a student and as a twin: kins far behind the best are left
 at that. Of the others, kin by kin, the quick one first:
 
-1. where time has cut these fits short, both again for most of the time there is, and nothing else;
+1. where time has cut these fits short, other kinds of target as short, then the best student and the twin
+   again for most of the time there is;
 2. the student with the other kinds of target;
 3. both larger, then the other families of the kin;
 4. the best of them with other settings, for quick families again and again while that helps;
@@ -64,7 +65,7 @@ SIZES, SMALLER = (2.0, 0.5), (0.3, 0.09, 0.03)
 GENERATIONS = 2
 """Generations brought up after all else at most, where no time limit decides."""
 
-BETTER = 0.99
+BETTER = 0.97
 """A generation is worth while if the loss of what it learns from is at most so many times the last one's."""
 
 BROUGHT_UP = 2
@@ -130,6 +131,7 @@ class Search:
         self._progress = progress or Silent()
         self._tried: list[Candidate] = []
         self._resizes = True
+        self._told: list[Targets] = []
         self._told_loss = taught_loss(lesson)
 
     def run(self, families: Sequence[Student], kinds: Sequence[Targets], *, free_size: bool = True) -> Found:
@@ -151,23 +153,21 @@ class Search:
         if self._lesson.heavy:
             self._run_few(parts, kins, kinds)
             return choose(self._tried)
-        told = self._run_plan(parts, kins, kinds)
+        self._run_plan(parts, kins, kinds)
         if free_size:
-            self._go_on(told)
+            self._go_on([*kinds, *self._told])
         return choose(self._tried)
 
-    def _run_plan(
-        self, parts: Sequence[Student], kins: Sequence[str], kinds: Sequence[Targets]
-    ) -> Sequence[Targets]:
-        """All stages but the last; returns the kinds of target that are then told."""
+    def _run_plan(self, parts: Sequence[Student], kins: Sequence[str], kinds: Sequence[Targets]) -> None:
+        """All stages but the last."""
         for kin in kins:
             first = next(part for part in parts if part.kin == kin)
             self._try([self._twin_of(first), Trial(first, kinds[0], self._objectives[0])])
-        told, near = kinds, [kin for kin in kins if self._is_near(kin)]
+        near = [kin for kin in kins if self._is_near(kin)]
         for left, kin in zip(range(len(near), 0, -1), near, strict=True):
-            told = self._renewed(told, kinds)
+            self._renew(kinds)
             with self._pace.sharing(1.0 if left == 1 else KIN_SHARE):
-                self._search_kin([part for part in parts if part.kin == kin], told)
+                self._search_kin([part for part in parts if part.kin == kin], kinds)
         self._try([replace(self._leader("student").trial, objective=other) for other in self._objectives[1:]])
         if self._resizes:
             self._try(list(self._sizes(SIZES, self._best())))
@@ -175,25 +175,23 @@ class Search:
             smoothed = [msgspec.structs.replace(LABELS_ONLY, smoothing=amount) for amount in SMOOTHINGS]
             self._try([replace(self._leader("twin").trial, targets=each) for each in smoothed])
         brought_up = 0
-        while self._pace.limited or brought_up < GENERATIONS:
-            newer = self._renewed(told, kinds)
-            if newer is told:
-                break
-            told, brought_up = newer, brought_up + 1
-            self._bring_up(told)
-        return told
+        while (self._pace.limited or brought_up < GENERATIONS) and self._renew(kinds):
+            brought_up += 1
+            self._bring_up()
 
-    def _renewed(self, told: Sequence[Targets], kinds: Sequence[Targets]) -> Sequence[Targets]:
-        """``kinds`` of the next generation, where it has better answers to learn from; else ``told``."""
+    def _renew(self, kinds: Sequence[Targets]) -> bool:
+        """Begin the next generation, with its ``kinds`` of target, if it has better answers to learn from."""
         made = next_generation(self._lesson, self._tried)
         if made is None or made.loss > BETTER * self._told_loss:
-            return told
+            return False
         self._told_loss = made.loss
         self._lesson = replace(self._lesson, generations=(*self._lesson.generations, made.transfer))
-        return _of_generation(len(self._lesson.generations), kinds)
+        self._told = _of_generation(len(self._lesson.generations), kinds)
+        return True
 
-    def _bring_up(self, told: Sequence[Targets]) -> None:
+    def _bring_up(self) -> None:
         """The leaders learn what a generation is told; twins are fitted as often."""
+        told = self._told
         first, *others = list(dict.fromkeys(one.student for one in sorted(self._tried, key=order)))[
             :BROUGHT_UP
         ]
@@ -240,12 +238,9 @@ class Search:
     def _search_kin(self, parts: Sequence[Student], kinds: Sequence[Targets]) -> None:
         """Families of one kin, the first of which was tried as student and twin: the whole plan."""
         kin, objective = parts[0].kin, self._objectives[0]
+        kinds = [*kinds, *self._told]
         if any(one.cut_short for one in self._best(kin)):
-            student, twin = (self._leader(side, kin) for side in SIDES)
-            pair = [replace(student.trial, targets=kinds[0], long=True)]
-            # The same again would give a twin that was not cut short nothing.
-            pair += [replace(twin.trial, long=True)] if twin.cut_short else list(self._variants([twin]))[:1]
-            self._try(pair, limit_s=self._pace.part_s(LONG_SHARE))
+            self._go_far(kin, kinds)
         self._try(list(self._other_targets(kin, kinds)))
         if self._resizes:
             self._try(list(self._sizes((), self._best(kin))))
@@ -256,6 +251,19 @@ class Search:
         if self._resizes:
             self._climb(kin, kinds)
             self._try(list(self._sizes(SMALLER, self._best(kin))))
+
+    def _go_far(self, kin: str, kinds: Sequence[Targets]) -> None:
+        """After fits that were cut short: labels and synthetic rows, by the teacher and by the generation, as
+        short; then the best student and the twin for most of the time there is.
+        """
+        first = self._leader("student", kin)
+        by_labels = [kind for kind in kinds if kind.hard_label_weight == 1.0][:2]
+        self._try([replace(first.trial, targets=kind) for kind in by_labels], limit_s=first.seconds)
+        student, twin = (self._leader(side, kin) for side in SIDES)
+        pair = [replace(student.trial, long=True)]
+        # The same again would give a twin that was not cut short nothing.
+        pair += [replace(twin.trial, long=True)] if twin.cut_short else list(self._variants([twin]))[:1]
+        self._try(pair, limit_s=self._pace.part_s(LONG_SHARE))
 
     def _climb(self, kin: str, kinds: Sequence[Targets]) -> None:
         """Other settings of the best of ``kin``; where that is quick, of what is then best, and so on."""
