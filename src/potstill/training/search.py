@@ -4,9 +4,9 @@ The search narrows by stages, as successive halving does, but every candidate is
 kin's first family, at a size the budget allows, as a student and as a twin: kins far behind the best are left
 at that. Of the others, kin by kin, the quick one first:
 
-1. where time has cut these fits short, other kinds of target as short, then the best student and the twin
-   again for most of the time there is;
-2. the student with the other kinds of target;
+1. where time has cut these fits short, other kinds of target and other twins as short, then the best student
+   and twin again for most of the time there is;
+2. the student with the other kinds of target, the twin with other settings;
 3. both larger, then the other families of the kin;
 4. the best of them with other settings, for quick families again and again while that helps;
 5. and smaller, for the small end of the frontier.
@@ -241,7 +241,9 @@ class Search:
         kinds = [*kinds, *self._told]
         if any(one.cut_short for one in self._best(kin)):
             self._go_far(kin, kinds)
-        self._try(list(self._other_targets(kin, kinds)))
+        others = list(self._other_targets(kin, kinds))
+        variants = list(self._variants([self._leader("twin", kin)])) if self._resizes else []
+        self._try([*others, *variants[: len(others)]])
         if self._resizes:
             self._try(list(self._sizes((), self._best(kin))))
         told = self._leader("student", kin).targets
@@ -253,16 +255,18 @@ class Search:
             self._try(list(self._sizes(SMALLER, self._best(kin))))
 
     def _go_far(self, kin: str, kinds: Sequence[Targets]) -> None:
-        """After fits that were cut short: labels and synthetic rows, by the teacher and by the generation, as
-        short; then the best student and the twin for most of the time there is.
+        """After fits that were cut short: labels and synthetic rows, by the teacher and by the generation,
+        and twins of other settings, as short; then the best student and twin for most of the time there is.
         """
-        first = self._leader("student", kin)
+        student, twin = (self._leader(side, kin) for side in SIDES)
         by_labels = [kind for kind in kinds if kind.hard_label_weight == 1.0][:2]
-        self._try([replace(first.trial, targets=kind) for kind in by_labels], limit_s=first.seconds)
+        others = list(self._variants([twin])) if self._resizes else []
+        for at, kind in enumerate(by_labels):
+            self._try([replace(student.trial, targets=kind), *others[at : at + 1]], limit_s=student.seconds)
         student, twin = (self._leader(side, kin) for side in SIDES)
         pair = [replace(student.trial, long=True)]
         # The same again would give a twin that was not cut short nothing.
-        pair += [replace(twin.trial, long=True)] if twin.cut_short else list(self._variants([twin]))[:1]
+        pair += [replace(twin.trial, long=True)] if twin.cut_short else others[len(by_labels) :][:1]
         self._try(pair, limit_s=self._pace.part_s(LONG_SHARE))
 
     def _climb(self, kin: str, kinds: Sequence[Targets]) -> None:
