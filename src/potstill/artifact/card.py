@@ -39,6 +39,9 @@ class Lineage(msgspec.Struct, frozen=True):
         At which the soft targets were taken.
     hard_weight
         Weight of the label against the soft target, in [0, 1]; 1 is the hard-label twin.
+    generation
+        Whose answers the soft targets are: 0 the teacher's, from 1 on those of the teacher and of students
+        of the generations before together.
     transfer_rows
         Number of rows learned from by origin: ``real``, ``unlabeled``, ``synthetic``.
     seed
@@ -55,6 +58,7 @@ class Lineage(msgspec.Struct, frozen=True):
     objective: str = ""
     temperature: float = 1.0
     hard_weight: float = 0.0
+    generation: int = 0
     transfer_rows: dict[str, int] = {}
     seed: int = 0
     data_hash: str = ""

@@ -250,6 +250,7 @@ def _account(learnt: Learnt, taught: Taught, prepared: Prepared, seed: int) -> C
             objective=chosen.objective.name,
             temperature=chosen.objective.temperature,
             hard_weight=chosen.targets.hard_label_weight,
+            generation=chosen.targets.generation,
             transfer_rows=dict(rows_taught(taught.transfer, chosen.targets, learnt.origins).items()),
             seed=seed,
             data_hash=prepared.data_hash,
@@ -324,6 +325,7 @@ def _told(candidate: Candidate) -> dict[str, str]:
     return {
         "label weight": f"{targets.hard_label_weight:g}",
         "real rows": targets.real.replace("_", " "),
+        "answers of": "teacher and students" if targets.generation else "teacher",
         "synthetic": f"{targets.synthetic:.0%}",
         "T": f"{candidate.objective.temperature:g}",
     }
@@ -350,6 +352,7 @@ def _card_words(card: Card) -> dict[str, str]:
         "teacher": ", ".join(f"{name} {weight:.2f}" for name, weight in lineage.members.items()),
         "student": f"{lineage.student} {lineage.hyper_parameters}",
         "loss": f"{lineage.objective}, T = {lineage.temperature:g}, label weight {lineage.hard_weight:g}",
+        "soft targets of": "teacher and students" if lineage.generation else "teacher",
         "transfer set": ", ".join(f"{n:,} {origin}" for origin, n in lineage.transfer_rows.items()),
         "calibration": str(card.calibration),
         "seed": str(lineage.seed),
