@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_iris, load_wine
 from sklearn.feature_extraction.text import HashingVectorizer
 from sklearn.linear_model import LogisticRegression
@@ -17,6 +19,9 @@ from potstill.artifact.pictures import picture_of, png_bytes
 from potstill.distillation import Recipe
 from potstill.distillation.modality import IMAGES, TABLES, TEXTS, modality_of
 from potstill.errors import UserError
+from potstill.modalities.pretrained_pieces import fresh_wordpiece
+from potstill.networks.bert import BertShape, initial_bert
+from potstill.networks.bert_folder import write_bert
 from potstill.students import NGram, ResidualCNN, Transformer
 from potstill.types import Budget, Column, Schema
 
@@ -110,6 +115,27 @@ def test_texts_in_pieces() -> None:
     together = model.predict_proba({"text": asked})
     alone = [list(model.predict_one({"text": text})["probabilities"].values()) for text in asked]
     np.testing.assert_allclose(alone, together, atol=1e-5)
+
+
+def test_students_on_texts_begin_where_a_member_ends(tmp_path: Path) -> None:
+    """The default ensemble fine-tunes an encoder; students begin with it, twins with the checkpoint."""
+    texts, source = described()
+    words = fresh_wordpiece(texts).vocab
+    (tmp_path / "vocab.txt").write_text("\n".join(words) + "\n")
+    shape = BertShape(width=16, layers=2, heads=2, inner=32, pieces=len(words), positions=64)
+    write_bert(
+        tmp_path / "tiny", shape, initial_bert(shape, torch.Generator().manual_seed(0)), beside=tmp_path
+    )
+    result = potstill.distill(
+        pa.table({"text": texts, "table": source}),
+        target="table",
+        student=Transformer(layers=1, epochs=2),
+        recipe=Recipe(synthetic=0, cache=False, encoder=str(tmp_path / "tiny"), time_limit=15),
+    )
+    begun = {one.is_twin: one.student for one in result.candidates}
+    assert begun[True].tuned is None  # type: ignore[attr-defined]
+    assert begun[False].tuned is not None  # type: ignore[attr-defined]
+    assert isinstance(result.card.lineage.hyper_parameters["tuned"], bool)
 
 
 def test_values_for_pictures() -> None:

@@ -405,3 +405,31 @@ def test_dataset_hash_of_mixed_objects() -> None:
     )
     assert hash_dataset(mixed) == hash_dataset(mixed)
     assert hash_dataset(mixed) != hash_dataset(mixed.take(np.array([0, 1])))
+
+
+@dataclass
+class KeepingRecipe(RememberingRecipe):
+    """What it makes has an encoder to keep."""
+
+    keeps_encoder: bool = True
+
+    def fit(self, dataset: Dataset, *, seed: int) -> Any:
+        fitted = super().fit(dataset, seed=seed)
+        fitted.write_encoder = lambda path: path.write_bytes(b"weights")
+        return fitted
+
+
+def test_an_encoder_is_kept_in_the_store_and_found_again(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    first = collect([KeepingRecipe()], two_parts(), folds=FOLDS, store=store, seed=0)
+    assert first.encoder is not None
+    assert first.encoder.read_bytes() == b"weights"
+    again = KeepingRecipe()
+    second = collect([again], two_parts(), folds=FOLDS, store=store, seed=0)
+    assert not again.fits
+    assert second.encoder == first.encoder
+    first.encoder.unlink()
+    mended = collect([again], two_parts(), folds=FOLDS, store=store, seed=0)
+    assert mended.encoder is not None
+    assert mended.encoder.read_bytes() == b"weights"
+    assert collect([RememberingRecipe()], two_parts(), folds=FOLDS, store=store, seed=1).encoder is None

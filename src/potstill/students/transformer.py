@@ -107,7 +107,7 @@ class Transformer(msgspec.Struct, frozen=True):
     ) -> tuple[FittedStudent, int]:
         """Fit; see `potstill.types.Student.fit`. The effort is the number of epochs."""
         return fit_transformer(
-            self._plan(spec),
+            self.plan(spec),
             train,
             valid,
             spec=spec,
@@ -125,7 +125,8 @@ class Transformer(msgspec.Struct, frozen=True):
             return self.learning_rate
         return 2e-4 if self.checkpoint is not None else 1e-3
 
-    def _plan(self, spec: FeatureSpec) -> TransformerPlan:
+    def plan(self, spec: FeatureSpec) -> TransformerPlan:
+        """How it is fitted on texts of the pieces of ``spec``."""
         factor = 1.0 if self.checkpoint is not None else math.sqrt(self.size)
         layers = self.layers if self.checkpoint is None else max(1, round(self.layers * self.size))
         heads = max(1, round(self.width * factor / HEAD_WIDTH))

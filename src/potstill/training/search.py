@@ -62,8 +62,11 @@ SMOOTHINGS = (0.03, 0.1)
 SIZES, SMALLER = (2.0, 0.5), (0.3, 0.09, 0.03)
 """Sizes tried beside their own: for the leaders, and for the small end of the frontier."""
 
-GENERATIONS = 2
+GENERATIONS = 1
 """Generations brought up after all else at most, where no time limit decides."""
+
+KINDS_OF_A_GENERATION = 2
+"""Kinds of target of a generation: those with the most of the label for rows that have one."""
 
 BETTER = 0.97
 """A generation is worth while if the loss of what it learns from is at most so many times the last one's."""
@@ -455,7 +458,7 @@ def _of_generation(number: int, kinds: Sequence[Targets]) -> list[Targets]:
         msgspec.structs.replace(kind, real=real, synthetic=synthetic, corrected=False, generation=number)
         for kind in sorted(kinds, key=lambda kind: -kind.hard_label_weight)
     ]
-    return list(dict.fromkeys(told))
+    return list(dict.fromkeys(told))[:KINDS_OF_A_GENERATION]
 
 
 def _as_told(candidate: Candidate) -> Tried:

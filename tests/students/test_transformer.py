@@ -1,0 +1,102 @@
+"""What a transformer begins with, and what it is drawn to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import narwhals as nw
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from potstill.modalities import TextEncoder
+from potstill.modalities.pretrained_pieces import fresh_wordpiece, wordpiece_of
+from potstill.networks.bert import BertShape, initial_bert
+from potstill.networks.bert_folder import read_bert, write_bert, write_weights
+from potstill.networks.fine_tuning import answers
+from potstill.objectives import KD
+from potstill.students import Transformer
+from potstill.students.transformer_student import FittedTransformer
+from potstill.types import Column, Examples, Floats, Schema, Task
+
+TEXTS = ["good film", "bad film", "a good plot", "a bad plot", "the film", "the plot was good"] * 10
+LABELS = np.array([1, 0, 1, 0, 0, 1] * 10)
+TASK = Task("binary", "y", (0, 1))
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
+    place = tmp_path_factory.mktemp("encoder")
+    words = fresh_wordpiece(TEXTS).vocab
+    (place / "vocab.txt").write_text("\n".join(words) + "\n")
+    shape = BertShape(width=16, layers=2, heads=2, inner=32, pieces=len(words), positions=24)
+    write_bert(place / "whole", shape, initial_bert(shape, torch.Generator().manual_seed(0)), beside=place)
+    return str(place / "whole")
+
+
+@pytest.fixture(scope="module")
+def tuned(checkpoint: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The encoder as a teacher left it: other weights in the same shape."""
+    path = tmp_path_factory.mktemp("tuned") / "encoder.safetensors"
+    shape, _ = read_bert(checkpoint)
+    weights = initial_bert(shape, torch.Generator().manual_seed(1))
+    write_weights(path, {name: weight * 5 for name, weight in weights.items()})
+    return str(path)
+
+
+def encoder_of(checkpoint: str) -> TextEncoder:
+    rows = nw.from_native(pl.DataFrame({"text": TEXTS}))
+    return TextEncoder.fit(Schema((Column("text", "text"),)), rows, tokenizer=wordpiece_of(checkpoint))
+
+
+def fitted(student: Transformer, **more: Any) -> tuple[FittedTransformer, dict[str, Floats]]:
+    encoder = encoder_of(str(student.checkpoint))
+    tensors = encoder.encode(nw.from_native(pl.DataFrame({"text": TEXTS})))
+    n = len(TEXTS)
+    examples = Examples(
+        tensors=tensors,
+        teacher_probs=np.eye(2, dtype=np.float32)[LABELS],
+        labels=LABELS,
+        hard_weight=np.full(n, 0.5, dtype=np.float32),
+        weight=np.ones(n, dtype=np.float32),
+    )
+    made, _ = student.fit(
+        examples, None, spec=encoder.spec, task=TASK, objective=KD(), seed=0, **{"effort": 1, **more}
+    )
+    assert isinstance(made, FittedTransformer)
+    return made, tensors
+
+
+def test_it_begins_with_the_tuned_encoder(checkpoint: str, tuned: str) -> None:
+    still = {"learning_rate": 1e-9, "head_rate": 1e-9, "weights": "float16"}
+    plain, _ = fitted(Transformer(checkpoint=checkpoint, layers=1, **still))
+    begun, _ = fitted(Transformer(checkpoint=checkpoint, tuned=tuned, layers=1, **still))
+    assert begun.shape == plain.shape
+    whole = initial_bert(read_bert(checkpoint)[0], torch.Generator().manual_seed(1))
+    # Its one layer is the last of the two.
+    np.testing.assert_allclose(begun.weights["mix0"], whole["mix1"].numpy() * 5, rtol=0.01, atol=0.01)
+    assert not np.allclose(begun.weights["mix0"], plain.weights["mix0"], atol=0.01)
+
+
+def test_matching_draws_its_vectors_to_the_tuned_encoder(checkpoint: str, tuned: str) -> None:
+    def distance(matching: float) -> float:
+        """Between its vectors and those of the whole encoder, in variances."""
+        student = Transformer(
+            checkpoint=checkpoint, tuned=tuned, matching=matching, layers=1, learning_rate=3e-3, dropout=0.0
+        )
+        made, tensors = fitted(student, effort=15)
+        pieces = tensors["pieces"]
+        weights = {
+            name: torch.from_numpy(weight)
+            for name, weight in made.weights.items()
+            if not name.startswith("logit")
+        }
+        ours = torch.from_numpy(answers(weights, made.shape, pieces, "mean"))
+        plan = msgspec.structs.replace(student, matching=1.0).plan(encoder_of(checkpoint).spec)
+        guide = plan.guide(encoder_of(checkpoint).spec, pieces, np.ones(len(pieces), dtype=np.float32))
+        assert guide is not None
+        return float(guide(ours, torch.arange(len(ours))))
+
+    assert distance(1.0) < 0.8 * distance(0.0)
