@@ -6,7 +6,7 @@ at that. Of the others, kin by kin, the quick one first:
 
 1. where time has cut these fits short, other kinds of target and other twins as short, then the best student
    and twin again for most of the time there is;
-2. the student with the other kinds of target, the twin with other settings;
+2. the student with the other kinds of target, the twin with other settings, then each with the other's;
 3. both larger, then the other families of the kin;
 4. the best of them with other settings, for quick families again and again while that helps;
 5. and smaller, for the small end of the frontier.
@@ -247,6 +247,9 @@ class Search:
         others = list(self._other_targets(kin, kinds))
         variants = list(self._variants([self._leader("twin", kin)])) if self._resizes else []
         self._try([*others, *variants[: len(others)]])
+        student, twin = (self._leader(side, kin) for side in SIDES)
+        if student.student != twin.student:
+            self._try([replace(student.trial, student=twin.student), self._twin_of(student.student)])
         if self._resizes:
             self._try(list(self._sizes((), self._best(kin))))
         told = self._leader("student", kin).targets
