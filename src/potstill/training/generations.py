@@ -22,6 +22,9 @@ from potstill.types import Doubles, Floats, Origin, SoftTargets, Tensors, Transf
 ASKED = 25
 """So many of the best candidates are asked at most."""
 
+LEAST_WEIGHT = 0.04
+"""Who would have less say is not asked about all rows."""
+
 SMALLEST = 1e-12
 """Probability below which no loss is counted."""
 
@@ -72,16 +75,17 @@ def next_generation(lesson: Lesson, candidates: Sequence[Candidate]) -> Generati
     asked = sorted(candidates, key=lambda one: one.assessment.loss)[:ASKED]
     answers = [_taught(lesson, "held_out"), *(_answered(one, lesson, lesson.valid.tensors) for one in asked)]
     evidence = Evidence(np.stack(answers), lesson.valid.labels, lesson.valid.weight.astype(np.float64))
-    weights = select_weights([evidence], task=lesson.task)
-    heard = np.flatnonzero(weights[1:])
-    if not len(heard):
+    chosen = select_weights([evidence], task=lesson.task)
+    chosen = np.where(chosen >= LEAST_WEIGHT, chosen, 0.0)
+    heard = np.array([0, *(np.flatnonzero(chosen[1:]) + 1)])
+    if len(heard) == 1:
         return None
-    members, weights = [asked[at] for at in heard], weights[np.array([0, *(heard + 1)])]
+    members, weights = [asked[at - 1] for at in heard[1:]], chosen[heard] / chosen.sum()
     soft = {
         origin: _soft_targets(lesson, origin, members, weights) for origin in lesson.transfer.soft_targets
     }
     transfer = TransferSet(lesson.transfer.rows, soft, lesson.transfer.cross_fitted)
-    together = np.einsum("m,mnk->nk", weights, evidence.answers[np.array([0, *(heard + 1)])])
+    together = np.einsum("m,mnk->nk", weights, evidence.answers[heard])
     return Generation(transfer, tuple(members), weights, _loss(together.astype(np.float32), lesson))
 
 
@@ -106,9 +110,9 @@ def _loss(answers: Floats, lesson: Lesson) -> float:
 def _soft_targets(
     lesson: Lesson, origin: Origin, members: Sequence[Candidate], weights: Doubles
 ) -> SoftTargets:
-    tensors = lesson.tensors[origin]
-    answers = [_taught(lesson, origin), *(_answered(one, lesson, tensors) for one in members)]
-    mean = sum(weight * answer for weight, answer in zip(weights, answers, strict=True) if weight)
+    mean = weights[0] * _taught(lesson, origin) if weights[0] else 0.0
+    for weight, member in zip(weights[1:], members, strict=True):
+        mean = mean + weight * _answered(member, lesson, lesson.tensors[origin])
     if not lesson.task.is_classification:
         mean = mean * lesson.scale[0] + lesson.scale[1]
     before = lesson.transfer.soft_targets[origin]
