@@ -49,9 +49,7 @@ def main() -> int:
     arguments = parsed()
     out, folder = Path(arguments.out), Path(arguments.folder)
     pythons = {
-        "autogluon": Path(
-            arguments.autogluon_python or made(Path(arguments.venvs) / "autogluon", [AUTOGLUON])
-        ),
+        "autogluon": autogluon_python(arguments),
         "both": Path(
             arguments.both_python
             or made(Path(arguments.venvs) / "both", [AUTOGLUON, "-e", f"{HERE.parent}[train]"])
@@ -73,23 +71,34 @@ def main() -> int:
 
 
 def parsed() -> argparse.Namespace:
+    parser = options(__doc__, out=runs.RESULTS / "peers")
+    parser.add_argument("--phases", default=",".join(PHASES))
+    parser.add_argument("--distill-seconds", type=float, default=1200.0, help="that AutoGluon's may take")
+    parser.add_argument("--time-limit", type=float, help="seconds that potstill's may take")
+    parser.add_argument("--both-python", help="interpreter of an environment with AutoGluon and potstill")
+    return parser.parse_args()
+
+
+def options(description: str | None, *, out: Path) -> argparse.ArgumentParser:
+    """What every comparison with AutoGluon may be told."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("folder")
     parser.add_argument("--sets", default=",".join(SETS))
-    parser.add_argument("--phases", default=",".join(PHASES))
     parser.add_argument("--adopt", type=Path, help="folder of predictors fitted before, one a set")
     parser.add_argument("--fit-seconds", type=float, default=200.0)
-    parser.add_argument("--distill-seconds", type=float, default=1200.0, help="that AutoGluon's may take")
-    parser.add_argument("--time-limit", type=float, help="seconds that potstill's may take")
     temporary = Path(tempfile.gettempdir())
     parser.add_argument("--venvs", default=str(temporary / "potstill-peers-venvs"))
     parser.add_argument("--work", default=str(temporary / "potstill-peers"), help="predictors and answers")
     parser.add_argument("--autogluon-python", help="interpreter of an environment with AutoGluon")
-    parser.add_argument("--both-python", help="interpreter of an environment with AutoGluon and potstill")
-    parser.add_argument("--out", default=str(runs.RESULTS / "peers"))
-    return parser.parse_args()
+    parser.add_argument("--out", default=str(out))
+    return parser
+
+
+def autogluon_python(arguments: argparse.Namespace) -> Path:
+    """The interpreter of AutoGluon's own environment."""
+    return Path(arguments.autogluon_python or made(Path(arguments.venvs) / "autogluon", [AUTOGLUON]))
 
 
 def made(place: Path, packages: Sequence[str]) -> Path:

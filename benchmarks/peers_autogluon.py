@@ -1,10 +1,11 @@
 """The AutoGluon half of peers.py: runs in AutoGluon's own environment and knows nothing of potstill.
 
     python peers_autogluon.py fit ROWS.parquet PREDICTOR [--seconds 200]
+    python peers_autogluon.py answer ROWS.parquet PREDICTOR ANSWERS.npz
     python peers_autogluon.py distill ROWS.parquet PREDICTOR ANSWERS.npz [--seconds 1200]
 
-Each prints one JSON object; ``distill`` works on a copy of the predictor, so that the one given stays as it
-was fitted, and writes what teacher and distilled model say of the test rows.
+Each prints one JSON object; ``answer`` writes what the predictor says of the test rows, ``distill`` what it
+and the distilled model say, and works on a copy of the predictor, so that the one given stays as it was fitted.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ BATCH_ROWS = 2_000
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("phase", choices=["fit", "distill"])
+    parser.add_argument("phase", choices=["fit", "answer", "distill"])
     parser.add_argument("rows", type=Path)
     parser.add_argument("predictor", type=Path)
     parser.add_argument("answers", type=Path, nargs="?")
@@ -41,6 +42,8 @@ def main() -> None:
     )
     if arguments.phase == "fit":
         facts = fit(train, arguments.predictor, arguments.seconds or 200.0)
+    elif arguments.phase == "answer":
+        facts = answered(test, arguments.predictor, arguments.answers)
     else:
         facts = distil(test, arguments.predictor, arguments.answers, arguments.seconds)
     print(json.dumps(facts))
@@ -57,6 +60,14 @@ def fit(train: pd.DataFrame, place: Path, seconds: float) -> dict[str, Any]:
         path=str(place),
     ).fit(train, time_limit=seconds, num_bag_folds=5, num_bag_sets=1, num_stack_levels=0)
     return {"seconds": time.perf_counter() - begin}
+
+
+def answered(test: pd.DataFrame, place: Path, answers: Path) -> dict[str, Any]:
+    """What the predictor says of the test rows."""
+    predictor = TabularPredictor.load(str(place))
+    model = predictor.model_best
+    np.savez_compressed(answers, classes=classes(predictor), teacher=asked(predictor, test, model))
+    return {"teacher_model": model, "models": len(predictor.model_names())}
 
 
 def distil(test: pd.DataFrame, place: Path, answers: Path, seconds: float | None) -> dict[str, Any]:
