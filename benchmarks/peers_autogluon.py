@@ -5,7 +5,7 @@
     python peers_autogluon.py distill ROWS.parquet PREDICTOR ANSWERS.npz [--seconds 1200]
 
 Each prints one JSON object; ``answer`` writes what the predictor says of the test rows, ``distill`` what it
-and the distilled model say, and works on a copy of the predictor, so that the one given stays as it was fitted.
+and the distilled model say, and works on a copy of the predictor: the one given stays as it was fitted.
 """
 
 from __future__ import annotations

@@ -166,7 +166,7 @@ class Search:
         for kin in kins:
             first = next(part for part in parts if part.kin == kin)
             self._try([self._twin_of(first), Trial(first, kinds[0], self._objectives[0])])
-        near = [kin for kin in kins if self._is_near(kin)]
+        near = [kin for kin in kins if self._near(kin)]
         for left, kin in zip(range(len(near), 0, -1), near, strict=True):
             self._renew(kinds)
             with self._pace.sharing(1.0 if left == 1 else KIN_SHARE):
@@ -244,21 +244,28 @@ class Search:
         kinds = [*kinds, *self._told]
         if any(one.cut_short for one in self._best(kin)):
             self._go_far(kin, kinds)
-        others = list(self._other_targets(kin, kinds))
-        variants = list(self._variants([self._leader("twin", kin)])) if self._resizes else []
-        self._try([*others, *variants[: len(others)]])
-        student, twin = (self._leader(side, kin) for side in SIDES)
-        if student.student != twin.student:
-            self._try([replace(student.trial, student=twin.student), self._twin_of(student.student)])
+        near = self._near(kin)
+        others = list(self._other_targets(kin, kinds)) if any(not one.is_twin for one in near) else []
+        variants = list(self._variants([one for one in near if one.is_twin])) if self._resizes else []
+        self._try([*others, *variants])
+        if len(self._near(kin)) == len(SIDES):
+            self._exchange(kin)
         if self._resizes:
-            self._try(list(self._sizes((), self._best(kin))))
+            self._try(list(self._sizes((), self._near(kin))))
         told = self._leader("student", kin).targets
         # A few families at a time: under a time limit, what these leave over is for the next.
         for part in parts[1:]:
             self._try([self._twin_of(part), Trial(part, told, objective)])
         if self._resizes:
             self._climb(kin, kinds)
-            self._try(list(self._sizes(SMALLER, self._best(kin))))
+            self._try(list(self._sizes(SMALLER, self._near(kin))))
+
+    def _exchange(self, kin: str, *, limit_s: float | None = None) -> None:
+        """The best student and the best twin, each with the settings of the other."""
+        student, twin = (self._leader(side, kin) for side in SIDES)
+        if student.student != twin.student:
+            told = replace(student.trial, student=twin.student)
+            self._try([told, self._twin_of(student.student)], limit_s=limit_s)
 
     def _go_far(self, kin: str, kinds: Sequence[Targets]) -> None:
         """After fits that were cut short: labels and synthetic rows, by the teacher and by the generation,
@@ -269,6 +276,7 @@ class Search:
         others = list(self._variants([twin])) if self._resizes else []
         for at, kind in enumerate(by_labels):
             self._try([replace(student.trial, targets=kind), *others[at : at + 1]], limit_s=student.seconds)
+        self._exchange(kin, limit_s=student.seconds)
         student, twin = (self._leader(side, kin) for side in SIDES)
         pair = [replace(student.trial, long=True)]
         # The same again would give a twin that was not cut short nothing.
@@ -278,9 +286,9 @@ class Search:
     def _climb(self, kin: str, kinds: Sequence[Targets]) -> None:
         """Other settings of the best of ``kin``; where that is quick, of what is then best, and so on."""
         for step in range(CLIMBS):
-            leaders = [one for one in self._best(kin) if step < one.student.climbs]
+            leaders = [one for one in self._near(kin) if step < one.student.climbs]
             trials = list(self._variants(leaders))
-            if step:
+            if step and any(not one.is_twin for one in leaders):
                 trials += self._other_targets(kin, kinds)
             trials = [trial for trial in trials if not self._was_tried(trial)]
             if not trials:
@@ -376,14 +384,18 @@ class Search:
         trial = self._leader("student", kin).trial
         yield from (replace(trial, targets=kind) for kind in kinds if kind != trial.targets)
 
-    def _is_near(self, kin: str) -> bool:
-        """Whether there was time for ``kin``, and its student or twin is not much worse than the best."""
+    def _near(self, kin: str) -> list[Candidate]:
+        """The best student and twin of ``kin`` that are not much worse than the best of all; none where there
+        was no time for both.
+        """
         best = self._best(kin)
-        near = NEAR_CUT_SHORT if any(one.cut_short for one in best) else NEAR
-        return len(best) == len(SIDES) and any(
-            one.assessment.loss <= near * self._leader(side).assessment.loss
-            for side, one in zip(SIDES, best, strict=True)
-        )
+        return [
+            one
+            for side, one in zip(SIDES, best, strict=False)
+            if len(best) == len(SIDES)
+            and one.assessment.loss
+            <= (NEAR_CUT_SHORT if one.cut_short else NEAR) * self._leader(side).assessment.loss
+        ]
 
     def _leaders(self, side: Side, kin: str | None = None) -> list[Candidate]:
         """All of one side, and of one kin if named, the best first."""
