@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from potstill.objectives import KD
-from potstill.students import GBDT
+from potstill.students import GBDT, MLP
 from potstill.training.candidates import Assessment, Candidate, choose, excess, pareto, under
 from potstill.training.examples import LABELS_ONLY, Targets
-from potstill.training.lesson import Lesson, Trial
+from potstill.training.lesson import Fit, Lesson, Trial
 from potstill.training.pace import Pace, expected_s
 from potstill.training.search import SMOOTHINGS, Search
 from potstill.types import Budget, Examples, FittedStudent, Floats, Latency, Tensors
@@ -198,3 +198,26 @@ def test_a_fit_is_expected_to_take_what_its_like_took() -> None:
     assert 13 < (unseen[0] or 0) < 17
     assert Pace(100.0, 2).affordable([larger] * 3, tried) == [larger] * 3
     assert Pace(6.0, 1).affordable([larger] * 3, tried) == []
+
+
+def test_bytes_are_saved_before_the_network_is_made_smaller(lesson: Lesson) -> None:
+    network = MLP(hidden=(64, 64), epochs=2)
+
+    def weighed_by_bytes(fitted: FittedStudent) -> Assessment:
+        storage = getattr(fitted, "storage", "float16")
+        each = {"float16": 2, "int8": 1}[storage]
+        return Assessment(0.5, 1.0, each * fitted.n_parameters, Latency(p50=1.0, p99=2.0))
+
+    def found(size_kb: float) -> MLP:
+        running = Search(lesson, assess=weighed_by_bytes, budget=Budget(size_kb=size_kb), objectives=[KD()])
+        best = running.run([network], KINDS).candidates[0].student
+        assert isinstance(best, MLP)
+        return best
+
+    assert found(1_000).weights == "float16"
+    needs_kb = (
+        weighed_by_bytes(lesson.fit([Fit(Trial(network, LABELS_ONLY, KD()))])[0].student).size_bytes / 1e3
+    )
+    narrow = found(0.7 * needs_kb)
+    assert (narrow.weights, narrow.size) == ("int8", 1.0)
+    assert found(0.2 * needs_kb).size < 1.0

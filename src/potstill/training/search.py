@@ -40,7 +40,7 @@ from potstill.training.examples import LABELS_ONLY, RealTargets, Targets
 from potstill.training.generations import next_generation, taught_loss
 from potstill.training.lesson import REFIT_ORIGINS, SEARCH_ORIGINS, Fit, Fitted, Lesson, Trial
 from potstill.training.pace import Pace, refitted
-from potstill.training.sizing import Sizing
+from potstill.training.sizing import SMALLEST_SIZE, Sizing
 from potstill.types import Budget, FittedStudent, Objective, Origin, Progress, Silent, Student, Tried
 
 Side = Literal["student", "twin"]
@@ -368,7 +368,7 @@ class Search:
         return any(seen.trial == trial for seen in self._tried)
 
     def _fitting(self, part: Student) -> Student:
-        """``part`` made so small that a sketch of it keeps the budget, where it can be."""
+        """``part`` made so small that a sketch of it keeps the budget, where it can be; fewer bytes first."""
         if self._budget == Budget():
             return part
         smaller: Student | None = part
@@ -376,8 +376,10 @@ class Search:
             part, smaller = smaller, None
             seen = self._assess(self._lesson.sketch(self._twin_of(part)))
             if excess(self._budget, seen) > 1.0:
-                smaller = self._sizing.smaller(part, seen)
-                self._sizing.note(part, seen)
+                smaller = None if self._lesson.heavy else _in_fewer_bytes(part, self._budget, seen)
+                if smaller is None:
+                    smaller = self._sizing.smaller(part, seen)
+                    self._sizing.note(part, seen)
         return part
 
     def _other_targets(self, kin: str, kinds: Sequence[Targets]) -> Iterator[Trial]:
@@ -429,8 +431,9 @@ class Search:
             room = self._sizing.room(leader.student, leader.assessment)
             for factor in factors or leader.student.larger:
                 change = min(factor, room) if factor > 1 else factor
-                if abs(change - 1) > LEAST_CHANGE:
-                    part = leader.student.resized(leader.student.size * float(change))
+                size = leader.student.size * float(change)
+                if abs(change - 1) > LEAST_CHANGE and size >= SMALLEST_SIZE:
+                    part = leader.student.resized(size)
                     yield replace(leader.trial, student=part)
 
     def _go_on(self, kinds: Sequence[Targets]) -> None:
@@ -455,6 +458,15 @@ class Search:
             changes += [replace(trial, targets=targets) for targets in (*told, *kinds)]
             changes += [replace(trial, objective=objective) for objective in self._objectives]
         return changes[rng.integers(len(changes))]
+
+
+def _in_fewer_bytes(part: Student, budget: Budget, seen: Assessment) -> Student | None:
+    """``part`` with weights of one byte, where it is too large for ``budget`` with two; None elsewhere."""
+    too_large = budget.size_kb is not None and seen.size_bytes > 1000 * budget.size_kb
+    if not too_large or getattr(part, "weights", None) != "float16":
+        return None
+    short: Student = msgspec.structs.replace(part, weights="int8")  # type: ignore[type-var]
+    return short
 
 
 def _untaught(part: Student) -> Student:
