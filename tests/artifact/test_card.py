@@ -129,3 +129,10 @@ def test_a_card_of_unreasonable_size_is_neither_written_nor_read():
     with pytest.raises(ArtifactError) as error:
         decode_card(" " * (MAX_CARD_BYTES + 1), source="huge.onnx")
     assert str(error.value) == "The card in huge.onnx is longer than 4,000,000 bytes."
+
+
+def test_the_generation_is_written_where_there_is_one():
+    lineage = msgspec.structs.replace(CARD.lineage, generation=2)
+    later = msgspec.structs.replace(CARD, lineage=lineage)
+    assert decode_card(encode_card(later), source="the file").lineage.generation == 2
+    assert "generation" not in json.loads(encode_card(CARD))["lineage"]

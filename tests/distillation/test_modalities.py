@@ -130,7 +130,7 @@ def test_students_on_texts_begin_where_a_member_ends(tmp_path: Path) -> None:
         pa.table({"text": texts, "table": source}),
         target="table",
         student=Transformer(layers=1, epochs=2),
-        recipe=Recipe(synthetic=0, cache=False, encoder=str(tmp_path / "tiny"), time_limit=15),
+        recipe=Recipe(synthetic=0, cache=False, encoder=str(tmp_path / "tiny"), time_limit=30),
     )
     begun = {one.is_twin: one.student for one in result.candidates}
     assert begun[True].tuned is None  # type: ignore[attr-defined]

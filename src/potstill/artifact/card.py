@@ -40,8 +40,8 @@ class Lineage(msgspec.Struct, frozen=True):
     hard_weight
         Weight of the label against the soft target, in [0, 1]; 1 is the hard-label twin.
     generation
-        Whose answers the soft targets are: 0 the teacher's, from 1 on those of the teacher and of students
-        of the generations before together.
+        Whose answers the soft targets are: from 1 on those of the teacher and of students of the generations
+        before together; not there where they are the teacher's.
     transfer_rows
         Number of rows learned from by origin: ``real``, ``unlabeled``, ``synthetic``.
     seed
@@ -58,7 +58,7 @@ class Lineage(msgspec.Struct, frozen=True):
     objective: str = ""
     temperature: float = 1.0
     hard_weight: float = 0.0
-    generation: int = 0
+    generation: int | msgspec.UnsetType = msgspec.UNSET
     transfer_rows: dict[str, int] = {}
     seed: int = 0
     data_hash: str = ""

@@ -250,7 +250,7 @@ def _account(learnt: Learnt, taught: Taught, prepared: Prepared, seed: int) -> C
             objective=chosen.objective.name,
             temperature=chosen.objective.temperature,
             hard_weight=chosen.targets.hard_label_weight,
-            generation=chosen.targets.generation,
+            generation=chosen.targets.generation or msgspec.UNSET,
             transfer_rows=dict(rows_taught(taught.transfer, chosen.targets, learnt.origins).items()),
             seed=seed,
             data_hash=prepared.data_hash,
