@@ -21,7 +21,6 @@ from potstill.distillation.modality import IMAGES, TABLES, TEXTS, modality_of
 from potstill.errors import UserError
 from potstill.modalities.pretrained_pieces import fresh_wordpiece
 from potstill.networks.bert import BertShape, initial_bert
-from potstill.networks.bert_folder import write_bert
 from potstill.students import NGram, ResidualCNN, Transformer
 from potstill.types import Budget, Column, Schema
 
@@ -117,20 +116,18 @@ def test_texts_in_pieces() -> None:
     np.testing.assert_allclose(alone, together, atol=1e-5)
 
 
-def test_students_on_texts_begin_where_a_member_ends(tmp_path: Path) -> None:
+def test_students_on_texts_begin_where_a_member_ends(tmp_path: Path, write_bert: Any) -> None:
     """The default ensemble fine-tunes an encoder; students begin with it, twins with the checkpoint."""
     texts, source = described()
     words = fresh_wordpiece(texts).vocab
-    (tmp_path / "vocab.txt").write_text("\n".join(words) + "\n")
     shape = BertShape(width=16, layers=2, heads=2, inner=32, pieces=len(words), positions=64)
-    write_bert(
-        tmp_path / "tiny", shape, initial_bert(shape, torch.Generator().manual_seed(0)), beside=tmp_path
-    )
+    weights = initial_bert(shape, torch.Generator().manual_seed(0))
+    encoder = write_bert(tmp_path / "tiny", shape, weights, tuple(words))
     result = potstill.distill(
         pa.table({"text": texts, "table": source}),
         target="table",
         student=Transformer(layers=1, epochs=2),
-        recipe=Recipe(synthetic=0, cache=False, encoder=str(tmp_path / "tiny"), time_limit=30),
+        recipe=Recipe(synthetic=0, cache=False, encoder=encoder, time_limit=30),
     )
     begun = {one.is_twin: one.student for one in result.candidates}
     assert begun[True].tuned is None  # type: ignore[attr-defined]

@@ -16,7 +16,6 @@ from onnx import TensorProto
 from potstill.graph import GraphBuilder
 from potstill.modalities import TextEncoder
 from potstill.networks.bert import BertShape, initial_bert
-from potstill.networks.bert_folder import write_bert
 from potstill.objectives import KD
 from potstill.students import NGram, Static
 from potstill.students.bag_of_words import pair_rows
@@ -128,14 +127,12 @@ def test_the_words_kept_are_those_that_tell_most() -> None:
 
 
 @pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
-    place = tmp_path_factory.mktemp("encoder")
-    (place / "vocab.txt").write_text("\n".join(PIECES))
+def checkpoint(tmp_path_factory: pytest.TempPathFactory, write_bert: Any) -> str:
     shape = BertShape(width=16, layers=1, heads=2, inner=32, pieces=len(PIECES), positions=24)
     weights = initial_bert(shape, torch.Generator().manual_seed(1))
     scaled = {name: weight * 8 if weight.dim() == 2 else weight for name, weight in weights.items()}
-    write_bert(place / "whole", shape, scaled, beside=place)
-    return str(place / "whole")
+    path: str = write_bert(tmp_path_factory.mktemp("encoder") / "whole", shape, scaled, PIECES)
+    return path
 
 
 def test_word_vectors_are_those_of_the_encoder(

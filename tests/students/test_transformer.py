@@ -14,7 +14,7 @@ import torch
 from potstill.modalities import TextEncoder
 from potstill.modalities.pretrained_pieces import fresh_wordpiece, wordpiece_of
 from potstill.networks.bert import BertShape, initial_bert
-from potstill.networks.bert_folder import read_bert, write_bert, write_weights
+from potstill.networks.bert_folder import read_bert, write_weights
 from potstill.networks.fine_tuning import answers
 from potstill.objectives import KD
 from potstill.students import Transformer
@@ -27,13 +27,12 @@ TASK = Task("binary", "y", (0, 1))
 
 
 @pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
-    place = tmp_path_factory.mktemp("encoder")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory, write_bert: Any) -> str:
     words = fresh_wordpiece(TEXTS).vocab
-    (place / "vocab.txt").write_text("\n".join(words) + "\n")
     shape = BertShape(width=16, layers=2, heads=2, inner=32, pieces=len(words), positions=24)
-    write_bert(place / "whole", shape, initial_bert(shape, torch.Generator().manual_seed(0)), beside=place)
-    return str(place / "whole")
+    weights = initial_bert(shape, torch.Generator().manual_seed(0))
+    path: str = write_bert(tmp_path_factory.mktemp("encoder") / "whole", shape, weights, tuple(words))
+    return path
 
 
 @pytest.fixture(scope="module")

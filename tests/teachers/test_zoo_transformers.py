@@ -13,7 +13,7 @@ import torch
 
 from potstill.modalities.pretrained_pieces import fresh_wordpiece, wordpiece_of
 from potstill.networks.bert import BertShape, initial_bert
-from potstill.networks.bert_folder import read_bert, read_weights, write_bert
+from potstill.networks.bert_folder import read_bert, read_weights
 from potstill.teachers.zoo_transformers import TransformerMember, default_checkpoint, transformer_members
 from potstill.types import BaggedTrainable, Column, Dataset, OutOfFoldTeacher, Schema, Task
 
@@ -40,13 +40,12 @@ def reviews(n_rows: int, kind: Any = "binary", seed: int = 0) -> Dataset:
 
 
 @pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
-    place = tmp_path_factory.mktemp("encoder")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory, write_bert: Any) -> str:
     words = fresh_wordpiece([" ".join((*GOOD, *BAD, *FILLING))] * 2).vocab
-    (place / "vocab.txt").write_text("\n".join(words) + "\n")
     shape = BertShape(width=32, layers=3, heads=2, inner=64, pieces=len(words), positions=64)
-    write_bert(place / "whole", shape, initial_bert(shape, torch.Generator().manual_seed(0)), beside=place)
-    return str(place / "whole")
+    weights = initial_bert(shape, torch.Generator().manual_seed(0))
+    path: str = write_bert(tmp_path_factory.mktemp("encoder") / "whole", shape, weights, tuple(words))
+    return path
 
 
 def quick(checkpoint: str | None, **settings: Any) -> TransformerMember:

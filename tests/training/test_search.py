@@ -176,6 +176,20 @@ def test_excess_is_the_worst_of_all_limits(budget: Budget, share: float) -> None
     assert excess(budget, measured) == pytest.approx(share)
 
 
+def test_leaders_that_were_cut_short_are_fitted_again_where_that_is_cheap() -> None:
+    twin, student = candidate(0.3, targets=LABELS_ONLY), candidate(0.2)
+    short = [replace(one, seconds=2.0, cut_short=True) for one in (twin, student)]
+    long = [replace(one, seconds=30.0, cut_short=True) for one in (twin, student)]
+    whole = [replace(one, seconds=30.0) for one in (twin, student)]
+    pace = Pace(40.0, 2)
+    assert pace.refits(short)
+    assert not pace.refits(long)
+    assert pace.refits(whole)
+    # What only others were cut short of does not matter, and heavy fits are never repeated.
+    assert pace.refits([*whole, replace(long[0], assessment=replace(twin.assessment, loss=9.0))])
+    assert not Pace(40.0, 2, refits=False).refits(short)
+
+
 def test_front_has_who_is_best_at_something() -> None:
     best, quick, small, beaten = (
         candidate(0.1, size=9, p50=9),

@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 
 from potstill.artifact import Affine, Calibration, Card, Model, Softmax, load
-from potstill.distillation.modality import beginning_with, begun, families_of
+from potstill.distillation.modality import begun, families_of
 from potstill.distillation.prepare import Prepared
 from potstill.distillation.recipe import Recipe
 from potstill.distillation.reference import column_reference
@@ -23,6 +23,7 @@ from potstill.evaluation.metrics import log_losses, squared_errors
 from potstill.export import artifact_bytes, carried_tokenizer, compose, fit_temperature
 from potstill.objectives import KD, MSE
 from potstill.students import Transformer
+from potstill.students.settings import adjusted
 from potstill.training.candidates import Assessment, Candidate, Found, choose, ranked, under
 from potstill.training.examples import LABELS_ONLY, RealTargets, Targets, make_examples
 from potstill.training.lesson import Lesson, Trial
@@ -128,7 +129,8 @@ def search_students(
         progress=progress,
     )
     families = families_for(prepared) if student is None else [_named(student, prepared)]
-    families = [beginning_with(family, taught.encoder) for family in families]
+    if taught.encoder is not None:
+        families = [adjusted(family, tuned=str(taught.encoder)) for family in families]
     found = search.run(families, kinds_of_target(taught, recipe), free_size=student is None)
     return Searched(search, found, budget, scale)
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeAlias
 
-import msgspec
 import narwhals as nw
 import numpy as np
 
@@ -18,6 +16,7 @@ from potstill.modalities import ImageEncoder, TabularEncoder, TextEncoder
 from potstill.modalities.pretrained_pieces import fresh_wordpiece, narrowed
 from potstill.modalities.text import joined_texts
 from potstill.students import STUDENTS
+from potstill.students.settings import adjusted
 from potstill.teachers.zoo import default_members
 from potstill.teachers.zoo_images import default_image_members
 from potstill.types import TABLE_KINDS, Budget, ColumnKind, Dataset, Encoder, Schema, Student, Trainable
@@ -138,18 +137,9 @@ def families_of(schema: Schema, recipe: Recipe) -> list[Student]:
 
 def begun(student: Student, recipe: Recipe) -> Student:
     """``student``, which begins with the pretrained encoder of the run where it can and names none itself."""
-    if "checkpoint" not in student.__struct_fields__ or getattr(student, "checkpoint") is not None:  # noqa: B009
+    if getattr(student, "checkpoint", None) is not None:
         return student
-    with_encoder: Student = msgspec.structs.replace(student, checkpoint=checkpoint_of(recipe))  # type: ignore[type-var]
-    return with_encoder
-
-
-def beginning_with(student: Student, encoder: Path | None) -> Student:
-    """``student``, which begins with a fine-tuned ``encoder`` where there is one and it can."""
-    if encoder is None or "tuned" not in student.__struct_fields__:
-        return student
-    tuned: Student = msgspec.structs.replace(student, tuned=str(encoder))  # type: ignore[type-var]
-    return tuned
+    return adjusted(student, checkpoint=checkpoint_of(recipe))
 
 
 def checkpoint_of(recipe: Recipe) -> str | None:

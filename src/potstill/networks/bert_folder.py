@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -100,38 +97,6 @@ def read_bert(folder: Path | str) -> tuple[BertShape, Weights]:
         raise UserError(f"{str(path)!r} lacks weights of the encoder: {error}.", hint=_HINT) from error
 
 
-def write_bert(
-    folder: Path | str, shape: BertShape, weights: Mapping[str, Tensor], beside: Path | str
-) -> None:
-    """Write an encoder as a folder, there wholly or not at all, with the tokenizer files of ``beside``.
-
-    Parameters
-    ----------
-    folder
-        What is there is replaced.
-    shape, weights
-        The encoder, for the vocabulary of ``beside``; a head is left out.
-    beside
-        A folder that has its tokenizer.
-    """
-    from safetensors.torch import save_file
-
-    folder = Path(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as place:
-        fresh = Path(place) / "whole"
-        fresh.mkdir()
-        config = _config(shape)
-        (fresh / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True), encoding="utf-8")
-        save_file(_theirs(weights, shape), fresh / "model.safetensors", metadata={"format": "pt"})
-        for name in ("tokenizer.json", "tokenizer_config.json", "vocab.txt"):
-            if (Path(beside) / name).is_file():
-                shutil.copyfile(Path(beside) / name, fresh / name)
-        if folder.exists():
-            folder.rename(Path(place) / "old")
-        fresh.rename(folder)
-
-
 def write_weights(path: Path | str, weights: Mapping[str, Tensor]) -> None:
     """Write an encoder's weights, without a head, as one file of safetensors, in float16."""
     from safetensors.torch import save_file
@@ -149,23 +114,6 @@ def read_weights(path: Path | str) -> Weights:
     from safetensors.torch import load_file
 
     return {name: weight.float() for name, weight in load_file(path).items()}
-
-
-def _config(shape: BertShape) -> dict[str, Any]:
-    return {
-        "architectures": ["BertModel"],
-        "model_type": _MODEL_TYPE,
-        "hidden_act": "gelu",
-        "hidden_size": shape.width,
-        "num_hidden_layers": shape.layers,
-        "num_attention_heads": shape.heads,
-        "intermediate_size": shape.inner,
-        "vocab_size": shape.pieces,
-        "max_position_embeddings": shape.positions,
-        "layer_norm_eps": shape.epsilon,
-        "type_vocab_size": 1,
-        "pad_token_id": 0,
-    }
 
 
 def _ours(stored: Mapping[str, Tensor], shape: BertShape) -> Weights:
@@ -190,28 +138,3 @@ def _ours(stored: Mapping[str, Tensor], shape: BertShape) -> Weights:
                 weights[f"{name}_scale{i}"] = stored[f"{layer}.{norm}.weight"]
                 weights[f"{name}_shift{i}"] = stored[f"{layer}.{norm}.bias"]
     return weights
-
-
-def _theirs(weights: Mapping[str, Tensor], shape: BertShape) -> Weights:
-    """`_ours` undone; the one segment's vector is 0."""
-    stored = {
-        "embeddings.word_embeddings.weight": weights["word"],
-        "embeddings.position_embeddings.weight": weights["position"],
-        "embeddings.token_type_embeddings.weight": torch.zeros(1, shape.width),
-        "embeddings.LayerNorm.weight": weights["norm_scale"],
-        "embeddings.LayerNorm.bias": weights["norm_shift"],
-    }
-    for i in range(shape.layers):
-        layer = f"encoder.layer.{i}"
-        matrices = weights[f"attend{i}"].T.chunk(3)
-        biases = weights[f"attend_bias{i}"].chunk(3)
-        for part, matrix, bias in zip(("query", "key", "value"), matrices, biases, strict=True):
-            stored[f"{layer}.attention.self.{part}.weight"] = matrix
-            stored[f"{layer}.attention.self.{part}.bias"] = bias
-        for name, dense, norm in _LAYER:
-            stored[f"{layer}.{dense}.weight"] = weights[f"{name}{i}"].T
-            stored[f"{layer}.{dense}.bias"] = weights[f"{name}_bias{i}"]
-            if norm is not None:
-                stored[f"{layer}.{norm}.weight"] = weights[f"{name}_scale{i}"]
-                stored[f"{layer}.{norm}.bias"] = weights[f"{name}_shift{i}"]
-    return {name: weight.detach().clone().contiguous() for name, weight in stored.items()}

@@ -38,7 +38,7 @@ class Transformer(msgspec.Struct, frozen=True):
         after a teacher was fine-tuned from it.
     matching
         Weight, beside the loss of the answers, of how far its vectors of the texts are from those of the
-        whole tuned encoder.
+        whole tuned encoder; 0 for none. Without such an encoder it is of no account.
     layers
         At size 1; of a pretrained encoder as many as it has at most.
     width
@@ -59,7 +59,8 @@ class Transformer(msgspec.Struct, frozen=True):
 
     References
     ----------
-    Sanh et al. (2019), DistilBERT, a distilled version of BERT: smaller, faster, cheaper and lighter.
+    Sanh et al. (2019), DistilBERT, a distilled version of BERT: smaller, faster, cheaper and lighter. Jiao et
+    al. (2020), TinyBERT: Distilling BERT for Natural Language Understanding (hidden states matched).
     """
 
     name: ClassVar[str] = "transformer"
@@ -71,7 +72,7 @@ class Transformer(msgspec.Struct, frozen=True):
 
     checkpoint: str | None = None
     tuned: str | None = None
-    matching: float = 0.0
+    matching: float = 1.0
     layers: int = 3
     width: int = 128
     pooling: Pooling = "mean"

@@ -22,7 +22,7 @@ from potstill.networks.bert import (
     some_layers,
     spread_layers,
 )
-from potstill.networks.bert_folder import read_bert, read_weights
+from potstill.networks.bert_folder import read_bert, read_shape, read_weights
 from potstill.networks.fine_tuning import Course, Loss, Pieces, answers, fine_tuning
 from potstill.objectives import blended
 from potstill.students.network_training import Epochs, calibrated_loss
@@ -120,9 +120,10 @@ class TransformerPlan:
 
     def _pretrained(self, checkpoint: str, spec: FeatureSpec, positions: int) -> tuple[BertShape, Weights]:
         """The whole encoder, tuned where it was, for the word pieces of ``spec``."""
-        whole, weights = read_bert(checkpoint)
-        if self.tuned is not None:
-            weights = read_weights(self.tuned)
+        if self.tuned is None:
+            whole, weights = read_bert(checkpoint)
+        else:
+            whole, weights = read_shape(checkpoint), read_weights(self.tuned)
         weights["word"] = rows_for(weights["word"], read_vocabulary(checkpoint).pieces, spec.pieces)
         weights["position"] = weights["position"][:positions]
         shape = msgspec.structs.replace(whole, pieces=len(spec.pieces), positions=len(weights["position"]))

@@ -7,17 +7,18 @@ weak. What learns from its answers is a student of the next generation.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
+import msgspec
 import numpy as np
 
+from potstill.teachers.answers import softmax
 from potstill.training.candidates import Candidate
-from potstill.training.examples import standardised
+from potstill.training.examples import RealTargets, Targets, standardised
 from potstill.training.lesson import Lesson
-from potstill.transfer.combine import Evidence, select_weights, soften
-from potstill.types import Doubles, Floats, Origin, SoftTargets, Tensors, TransferSet
+from potstill.transfer.combine import Evidence, mean_loss, select_weights, soften
+from potstill.types import Floats, Origin, SoftTargets, Tensors, TransferSet
 
 ASKED = 25
 """So many of the best candidates are asked at most."""
@@ -25,30 +26,26 @@ ASKED = 25
 LEAST_WEIGHT = 0.04
 """Who would have less say is not asked about all rows."""
 
-SMALLEST = 1e-12
-"""Probability below which no loss is counted."""
+KINDS_TOLD = 2
+"""Kinds of target of a generation: those with the most of the label for rows that have one."""
 
 
-@dataclass(frozen=True)
-class Generation:
-    """Whose answers the students of one generation learn from.
+class Generation(NamedTuple):
+    """What the students of one generation learn from.
 
     Parameters
     ----------
     transfer
-        The rows with these answers.
-    members
-        Candidates among those that answer.
-    weights
-        ``(1 + members,)`` of the teacher and of each of them, sum 1.
+        The rows, with the answers of all together in place of the teacher's.
     loss
         Of these answers to the validation rows: log-loss, or squared error of standardised values.
+    teacher_loss
+        The same of the teacher alone.
     """
 
     transfer: TransferSet
-    members: tuple[Candidate, ...]
-    weights: Doubles
     loss: float
+    teacher_loss: float
 
 
 def next_generation(lesson: Lesson, candidates: Sequence[Candidate]) -> Generation | None:
@@ -74,44 +71,39 @@ def next_generation(lesson: Lesson, candidates: Sequence[Candidate]) -> Generati
         return None
     asked = sorted(candidates, key=lambda one: one.assessment.loss)[:ASKED]
     answers = [_taught(lesson, "held_out"), *(_answered(one, lesson, lesson.valid.tensors) for one in asked)]
-    evidence = Evidence(np.stack(answers), lesson.valid.labels, lesson.valid.weight.astype(np.float64))
-    chosen = select_weights([evidence], task=lesson.task)
-    chosen = np.where(chosen >= LEAST_WEIGHT, chosen, 0.0)
-    heard = np.array([0, *(np.flatnonzero(chosen[1:]) + 1)])
-    if len(heard) == 1:
+    evidence = [Evidence(np.stack(answers), lesson.valid.labels, lesson.valid.weight.astype(np.float64))]
+    weights = select_weights(evidence, task=lesson.task)
+    weights = np.where(weights >= LEAST_WEIGHT, weights, 0.0)
+    weights /= weights.sum()
+    members = [(one, weight) for one, weight in zip(asked, weights[1:], strict=True) if weight]
+    if not members:
         return None
-    members, weights = [asked[at - 1] for at in heard[1:]], chosen[heard] / chosen.sum()
     soft = {
-        origin: _soft_targets(lesson, origin, members, weights) for origin in lesson.transfer.soft_targets
+        origin: _soft_targets(lesson, origin, members, weights[0]) for origin in lesson.transfer.soft_targets
     }
-    transfer = TransferSet(lesson.transfer.rows, soft, lesson.transfer.cross_fitted)
-    together = np.einsum("m,mnk->nk", weights, evidence.answers[heard])
-    return Generation(transfer, tuple(members), weights, _loss(together.astype(np.float32), lesson))
+    return Generation(
+        TransferSet(lesson.transfer.rows, soft, lesson.transfer.cross_fitted),
+        mean_loss(evidence, weights, task=lesson.task),
+        mean_loss(evidence, np.eye(len(weights))[0], task=lesson.task),
+    )
 
 
-def taught_loss(lesson: Lesson) -> float:
-    """Loss of the teacher's answers to the validation rows; infinite where it did not answer them."""
-    if "held_out" not in lesson.transfer.soft_targets:
-        return math.inf
-    return _loss(_taught(lesson, "held_out"), lesson)
-
-
-def _loss(answers: Floats, lesson: Lesson) -> float:
-    """Weighted mean log-loss of ``(n, K)`` probabilities, or squared error of standardised values."""
-    valid = lesson.valid
-    if lesson.task.is_classification:
-        own = answers[np.arange(len(answers)), valid.labels.astype(np.int64)]
-        losses = -np.log(np.maximum(own.astype(np.float64), SMALLEST))
-    else:
-        losses = np.square(answers[:, 0].astype(np.float64) - valid.labels)
-    return float(np.average(losses, weights=valid.weight))
+def kinds_of_generation(number: int, kinds: Sequence[Targets]) -> list[Targets]:
+    """What of ``kinds`` a generation is told: labels for the real rows first, which its teachers learned."""
+    real: RealTargets = "in_sample" if any(kind.real == "in_sample" for kind in kinds) else kinds[0].real
+    synthetic = max(kind.synthetic for kind in kinds)
+    told = [
+        msgspec.structs.replace(kind, real=real, synthetic=synthetic, corrected=False, generation=number)
+        for kind in sorted(kinds, key=lambda kind: -kind.hard_label_weight)
+    ]
+    return list(dict.fromkeys(told))[:KINDS_TOLD]
 
 
 def _soft_targets(
-    lesson: Lesson, origin: Origin, members: Sequence[Candidate], weights: Doubles
+    lesson: Lesson, origin: Origin, members: Sequence[tuple[Candidate, float]], teacher_weight: float
 ) -> SoftTargets:
-    mean = weights[0] * _taught(lesson, origin) if weights[0] else 0.0
-    for weight, member in zip(weights[1:], members, strict=True):
+    mean = teacher_weight * _taught(lesson, origin) if teacher_weight else 0.0
+    for member, weight in members:
         mean = mean + weight * _answered(member, lesson, lesson.tensors[origin])
     if not lesson.task.is_classification:
         mean = mean * lesson.scale[0] + lesson.scale[1]
@@ -138,9 +130,4 @@ def _answered(candidate: Candidate, lesson: Lesson, tensors: Tensors) -> Floats:
     logits = candidate.fitted.logits(tensors)
     if not lesson.task.is_classification:
         return logits
-    return soften(_softmax(logits)[None], np.ones(1), candidate.assessment.temperature)
-
-
-def _softmax(logits: Floats) -> Floats:
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=1, keepdims=True), dtype=np.float32)
+    return softmax(logits.astype(np.float64) / candidate.assessment.temperature).astype(np.float32)

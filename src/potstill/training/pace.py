@@ -17,6 +17,9 @@ MARGIN = 1.3
 SHARE = 0.15
 """Part of the time left that the fits of one step may take together."""
 
+REFIT_SHARE = 0.25
+"""Part of a search that fitting leaders again may take whose fits were cut short."""
+
 LEAST_S = 0.5
 """Seconds every fit is given at least."""
 
@@ -39,6 +42,7 @@ class Pace:
     def __init__(self, limit_s: float | None, workers: int, *, refits: bool = True) -> None:
         self._refits = refits
         self._end = math.inf if limit_s is None else time.monotonic() + limit_s
+        self._whole_s = math.inf if limit_s is None else limit_s * workers
         self._workers = workers
 
     @contextmanager
@@ -61,8 +65,17 @@ class Pace:
         """Core-seconds left for more trials: what the refits of the leaders will take is set aside."""
         if not self.limited:
             return math.inf
-        reserve = MARGIN * sum(one.seconds for one in leaders(tried)) * (self._refits and refitted(tried))
+        reserve = refit_s(tried) if self.refits(tried) else 0.0
         return max(0.0, (self._end - time.monotonic()) * self._workers - reserve)
+
+    def refits(self, tried: Sequence[Candidate]) -> bool:
+        """Whether the leaders are to be fitted again with the validation rows: all of them or none.
+
+        Not where time has cut one short and doing so takes more than `REFIT_SHARE` of the search: there a
+        longer fit is worth more than a tenth of rows more.
+        """
+        cut_short = any(one.cut_short for one in leaders(tried))
+        return self._refits and (not cut_short or refit_s(tried) <= REFIT_SHARE * self._whole_s)
 
     def affordable(self, trials: Sequence[Trial], tried: Sequence[Candidate]) -> list[Trial]:
         """Those of ``trials`` that there is time for, the quick ones first; the first family is on trust."""
@@ -78,11 +91,6 @@ class Pace:
     def rest_s(self) -> float | None:
         """Seconds until the end; None without a limit."""
         return max(LEAST_S, self._end - time.monotonic()) if self.limited else None
-
-    def part_s(self, share: float) -> float | None:
-        """Seconds that are ``share`` of the time left; None without a limit."""
-        rest = self.rest_s()
-        return None if rest is None else max(LEAST_S, share * rest)
 
     def limits_s(self, trials: Sequence[Trial], tried: Sequence[Candidate]) -> list[float | None]:
         """Seconds for each of ``trials``, None without a limit.
@@ -104,12 +112,9 @@ def leaders(tried: Sequence[Candidate]) -> list[Candidate]:
     return [min(side, key=order) for side in sides if side]
 
 
-def refitted(tried: Sequence[Candidate]) -> bool:
-    """Whether the leaders are to be fitted again with the validation rows: not if time has cut one short.
-
-    There a longer fit is worth more than a tenth of rows more; and what is compared has seen the same rows.
-    """
-    return not any(one.cut_short for one in leaders(tried))
+def refit_s(tried: Sequence[Candidate]) -> float:
+    """Core-seconds that fitting the leaders again will take."""
+    return MARGIN * sum(one.seconds for one in leaders(tried))
 
 
 def expected_s(trial: Trial, tried: Sequence[Candidate]) -> float:

@@ -35,11 +35,12 @@ import msgspec
 import numpy as np
 
 from potstill.objectives import KD, MSE
+from potstill.students.settings import adjusted
 from potstill.training.candidates import Assessment, Candidate, Found, choose, excess, order
-from potstill.training.examples import LABELS_ONLY, RealTargets, Targets
-from potstill.training.generations import next_generation, taught_loss
+from potstill.training.examples import LABELS_ONLY, Targets
+from potstill.training.generations import kinds_of_generation, next_generation
 from potstill.training.lesson import REFIT_ORIGINS, SEARCH_ORIGINS, Fit, Fitted, Lesson, Trial
-from potstill.training.pace import Pace, refitted
+from potstill.training.pace import Pace
 from potstill.training.sizing import SMALLEST_SIZE, Sizing
 from potstill.types import Budget, FittedStudent, Objective, Origin, Progress, Silent, Student, Tried
 
@@ -64,9 +65,6 @@ SIZES, SMALLER = (2.0, 0.5), (0.3, 0.09, 0.03)
 
 GENERATIONS = 1
 """Generations brought up after all else at most, where no time limit decides."""
-
-KINDS_OF_A_GENERATION = 2
-"""Kinds of target of a generation: those with the most of the label for rows that have one."""
 
 BETTER = 0.97
 """A generation is worth while if the loss of what it learns from is at most so many times the last one's."""
@@ -135,7 +133,7 @@ class Search:
         self._tried: list[Candidate] = []
         self._resizes = True
         self._told: list[Targets] = []
-        self._told_loss = taught_loss(lesson)
+        self._told_loss: float | None = None
 
     def run(self, families: Sequence[Student], kinds: Sequence[Targets], *, free_size: bool = True) -> Found:
         """Search over ``families`` and ``kinds`` of target.
@@ -185,22 +183,22 @@ class Search:
     def _renew(self, kinds: Sequence[Targets]) -> bool:
         """Begin the next generation, with its ``kinds`` of target, if it has better answers to learn from."""
         made = next_generation(self._lesson, self._tried)
-        if made is None or made.loss > BETTER * self._told_loss:
+        if made is None:
+            return False
+        before = made.teacher_loss if self._told_loss is None else self._told_loss
+        if made.loss > BETTER * before:
             return False
         self._told_loss = made.loss
         self._lesson = replace(self._lesson, generations=(*self._lesson.generations, made.transfer))
-        self._told = _of_generation(len(self._lesson.generations), kinds)
+        self._told = kinds_of_generation(len(self._lesson.generations), kinds)
         return True
 
     def _bring_up(self) -> None:
         """The leaders learn what a generation is told; twins are fitted as often."""
-        told = self._told
-        first, *others = list(dict.fromkeys(one.student for one in sorted(self._tried, key=order)))[
-            :BROUGHT_UP
-        ]
         objective = self._objectives[0]
-        students = [Trial(first, targets, objective) for targets in told]
-        students += [Trial(part, told[0], objective) for part in others]
+        parts = list(dict.fromkeys(one.student for one in sorted(self._tried, key=order)))
+        students = [Trial(parts[0], targets, objective) for targets in self._told]
+        students += [Trial(part, self._told[0], objective) for part in parts[1:BROUGHT_UP]]
         twin = self._leader("twin")
         twins = [*self._sizes((), [twin]), *self._variants([twin])] if self._resizes else []
         twins = [trial for trial in twins if not self._was_tried(trial)]
@@ -281,7 +279,9 @@ class Search:
         pair = [replace(student.trial, long=True)]
         # The same again would give a twin that was not cut short nothing.
         pair += [replace(twin.trial, long=True)] if twin.cut_short else others[len(by_labels) :][:1]
-        self._try(pair, limit_s=self._pace.part_s(LONG_SHARE))
+        with self._pace.sharing(LONG_SHARE):
+            limit_s = self._pace.rest_s()
+        self._try(pair, limit_s=limit_s)
 
     def _climb(self, kin: str, kinds: Sequence[Targets]) -> None:
         """Other settings of the best of ``kin``; where that is quick, of what is then best, and so on."""
@@ -302,7 +302,7 @@ class Search:
 
     @property
     def _refits(self) -> bool:
-        return not self._lesson.heavy and refitted(self._tried)
+        return self._pace.refits(self._tried)
 
     def refit(self, candidates: Sequence[Candidate]) -> list[Candidate]:
         """The candidates fitted again with the held-out rows too, for as long as was best.
@@ -362,7 +362,10 @@ class Search:
         )
 
     def _twin_of(self, part: Student) -> Trial:
-        return Trial(_untaught(part), LABELS_ONLY, KD() if self._lesson.task.is_classification else MSE())
+        # Nothing that a teacher has learned is there for a twin to begin with.
+        return Trial(
+            adjusted(part, tuned=None), LABELS_ONLY, KD() if self._lesson.task.is_classification else MSE()
+        )
 
     def _was_tried(self, trial: Trial) -> bool:
         return any(seen.trial == trial for seen in self._tried)
@@ -391,12 +394,12 @@ class Search:
         was no time for both.
         """
         best = self._best(kin)
+        if len(best) < len(SIDES):
+            return []
         return [
             one
-            for side, one in zip(SIDES, best, strict=False)
-            if len(best) == len(SIDES)
-            and one.assessment.loss
-            <= (NEAR_CUT_SHORT if one.cut_short else NEAR) * self._leader(side).assessment.loss
+            for side, one in zip(SIDES, best, strict=True)
+            if one.assessment.loss <= _nearness(one) * self._leader(side).assessment.loss
         ]
 
     def _leaders(self, side: Side, kin: str | None = None) -> list[Candidate]:
@@ -460,32 +463,16 @@ class Search:
         return changes[rng.integers(len(changes))]
 
 
+def _nearness(candidate: Candidate) -> float:
+    return NEAR_CUT_SHORT if candidate.cut_short else NEAR
+
+
 def _in_fewer_bytes(part: Student, budget: Budget, seen: Assessment) -> Student | None:
     """``part`` with weights of one byte, where it is too large for ``budget`` with two; None elsewhere."""
     too_large = budget.size_kb is not None and seen.size_bytes > 1000 * budget.size_kb
     if not too_large or getattr(part, "weights", None) != "float16":
         return None
-    short: Student = msgspec.structs.replace(part, weights="int8")  # type: ignore[type-var]
-    return short
-
-
-def _untaught(part: Student) -> Student:
-    """``part`` as a twin: nothing that a teacher has learned is there to begin with."""
-    if "tuned" not in part.__struct_fields__:
-        return part
-    plain: Student = msgspec.structs.replace(part, tuned=None)  # type: ignore[type-var]
-    return plain
-
-
-def _of_generation(number: int, kinds: Sequence[Targets]) -> list[Targets]:
-    """The kinds of target of a generation, labels for the real rows first: on these it has learned them."""
-    real: RealTargets = "in_sample" if any(kind.real == "in_sample" for kind in kinds) else kinds[0].real
-    synthetic = max(kind.synthetic for kind in kinds)
-    told = [
-        msgspec.structs.replace(kind, real=real, synthetic=synthetic, corrected=False, generation=number)
-        for kind in sorted(kinds, key=lambda kind: -kind.hard_label_weight)
-    ]
-    return list(dict.fromkeys(told))[:KINDS_OF_A_GENERATION]
+    return adjusted(part, weights="int8")
 
 
 def _as_told(candidate: Candidate) -> Tried:

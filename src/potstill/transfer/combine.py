@@ -91,6 +91,12 @@ def best_member(evidence: Sequence[Evidence], *, task: Task) -> int:
     return int(np.argmin([_loss(answer, truth, weight, task) for answer in answers]))
 
 
+def mean_loss(evidence: Sequence[Evidence], weights: Doubles, *, task: Task) -> float:
+    """Log-loss, or squared error, of the members' average with ``weights`` ``(M,)``."""
+    answers, truth, weight = _pooled(evidence, task, None)
+    return _loss(np.tensordot(weights, answers, axes=1), truth, weight, task)
+
+
 def soften(
     probs: Floats,
     weights: Doubles,
