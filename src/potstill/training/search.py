@@ -29,27 +29,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Literal, final
+from typing import final
 
 import msgspec
 import numpy as np
 
-from potstill.objectives import KD, MSE
-from potstill.students.settings import adjusted
-from potstill.training.candidates import Assessment, Candidate, Found, choose, excess, order
+from potstill.training.candidates import Assessment, Candidate, Found, choose, order
 from potstill.training.examples import LABELS_ONLY, Targets
 from potstill.training.generations import kinds_of_generation, next_generation
-from potstill.training.lesson import REFIT_ORIGINS, SEARCH_ORIGINS, Fit, Fitted, Lesson, Trial
+from potstill.training.lesson import REFIT_ORIGINS, SEARCH_ORIGINS, Fit, Lesson, Trial
 from potstill.training.pace import Pace
-from potstill.training.sizing import SMALLEST_SIZE, Sizing
-from potstill.types import Budget, FittedStudent, Objective, Origin, Progress, Silent, Student, Tried
-
-Side = Literal["student", "twin"]
-
-SIDES: tuple[Side, ...] = ("student", "twin")
-
-NEAR, NEAR_CUT_SHORT = 1.1, 1.3
-"""A kin is searched on if its loss is at most so many times the best; or so many, were its fits cut short."""
+from potstill.training.sizing import SMALLEST_SIZE
+from potstill.training.trials import SIDES, Side, Trials
+from potstill.types import Budget, FittedStudent, Objective, Origin, Progress, Silent, Student
 
 CLIMBS = 4
 """Times that the settings of one kin are changed at most."""
@@ -74,9 +66,6 @@ BROUGHT_UP = 2
 
 LONG_SHARE = 0.75
 """Part of the time left that the long fits of a kin may take whose first ones were cut short."""
-
-CUT_SHORT = 0.95
-"""A fit that took so much of its limit would have gone on."""
 
 KIN_SHARE = 0.4
 """Part of the time left that a kin may take while others wait."""
@@ -123,15 +112,10 @@ class Search:
         limit_s: float | None = None,
         progress: Progress | None = None,
     ) -> None:
-        self._lesson = lesson
-        self._assess = assess
-        self._budget = budget
         self._objectives = objectives
         self._pace = Pace(limit_s, lesson.workers, refits=not lesson.heavy)
-        self._sizing = Sizing(budget)
         self._progress = progress or Silent()
-        self._tried: list[Candidate] = []
-        self._resizes = True
+        self._trials = Trials(lesson, assess=assess, budget=budget, pace=self._pace, progress=self._progress)
         self._told: list[Targets] = []
         self._told_loss: float | None = None
 
@@ -147,34 +131,38 @@ class Search:
         free_size
             Whether sizes and settings may be changed; False takes the parts as they are.
         """
-        self._resizes = free_size
+        self._trials.resizes = free_size
         self._progress.start("searching the student")
-        parts = [self._fitting(family) for family in families] if free_size else list(families)
+        parts = [self._trials.fitting(family) for family in families] if free_size else list(families)
         kins = list(dict.fromkeys(part.kin for part in parts))
-        if self._lesson.heavy:
+        if self._trials.lesson.heavy:
             self._run_few(parts, kins, kinds)
-            return choose(self._tried)
+            return choose(self._trials.tried)
         self._run_plan(parts, kins, kinds)
         if free_size:
             self._go_on([*kinds, *self._told])
-        return choose(self._tried)
+        return choose(self._trials.tried)
 
     def _run_plan(self, parts: Sequence[Student], kins: Sequence[str], kinds: Sequence[Targets]) -> None:
         """All stages but the last."""
         for kin in kins:
             first = next(part for part in parts if part.kin == kin)
-            self._try([self._twin_of(first), Trial(first, kinds[0], self._objectives[0])])
-        near = [kin for kin in kins if self._near(kin)]
+            self._trials.attempt([self._trials.twin_of(first), Trial(first, kinds[0], self._objectives[0])])
+        near = [kin for kin in kins if self._trials.near(kin)]
         for left, kin in zip(range(len(near), 0, -1), near, strict=True):
             self._renew(kinds)
             with self._pace.sharing(1.0 if left == 1 else KIN_SHARE):
                 self._search_kin([part for part in parts if part.kin == kin], kinds)
-        self._try([replace(self._leader("student").trial, objective=other) for other in self._objectives[1:]])
-        if self._resizes:
-            self._try(list(self._sizes(SIZES, self._best())))
-        if self._lesson.task.is_classification:
+        self._trials.attempt(
+            [replace(self._trials.leader("student").trial, objective=other) for other in self._objectives[1:]]
+        )
+        if self._trials.resizes:
+            self._trials.attempt(list(self._sizes(SIZES, self._trials.best())))
+        if self._trials.lesson.task.is_classification:
             smoothed = [msgspec.structs.replace(LABELS_ONLY, smoothing=amount) for amount in SMOOTHINGS]
-            self._try([replace(self._leader("twin").trial, targets=each) for each in smoothed])
+            self._trials.attempt(
+                [replace(self._trials.leader("twin").trial, targets=each) for each in smoothed]
+            )
         brought_up = 0
         while (self._pace.limited or brought_up < GENERATIONS) and self._renew(kinds):
             brought_up += 1
@@ -182,118 +170,126 @@ class Search:
 
     def _renew(self, kinds: Sequence[Targets]) -> bool:
         """Begin the next generation, with its ``kinds`` of target, if it has better answers to learn from."""
-        made = next_generation(self._lesson, self._tried)
+        made = next_generation(self._trials.lesson, self._trials.tried)
         if made is None:
             return False
         before = made.teacher_loss if self._told_loss is None else self._told_loss
         if made.loss > BETTER * before:
             return False
         self._told_loss = made.loss
-        self._lesson = replace(self._lesson, generations=(*self._lesson.generations, made.transfer))
-        self._told = kinds_of_generation(len(self._lesson.generations), kinds)
+        self._trials.lesson = replace(
+            self._trials.lesson, generations=(*self._trials.lesson.generations, made.transfer)
+        )
+        self._told = kinds_of_generation(len(self._trials.lesson.generations), kinds)
         return True
 
     def _bring_up(self) -> None:
         """The leaders learn what a generation is told; twins are fitted as often."""
         objective = self._objectives[0]
-        parts = list(dict.fromkeys(one.student for one in sorted(self._tried, key=order)))
+        parts = list(dict.fromkeys(one.student for one in sorted(self._trials.tried, key=order)))
         students = [Trial(parts[0], targets, objective) for targets in self._told]
         students += [Trial(part, self._told[0], objective) for part in parts[1:BROUGHT_UP]]
-        twin = self._leader("twin")
-        twins = [*self._sizes((), [twin]), *self._variants([twin])] if self._resizes else []
-        twins = [trial for trial in twins if not self._was_tried(trial)]
+        twin = self._trials.leader("twin")
+        twins = [*self._sizes((), [twin]), *self._variants([twin])] if self._trials.resizes else []
+        twins = [trial for trial in twins if not self._trials.was_tried(trial)]
         for at in range(max(len(students), len(twins))):
-            self._try([*students[at : at + 1], *twins[at : at + 1]])
+            self._trials.attempt([*students[at : at + 1], *twins[at : at + 1]])
 
     def _run_few(self, parts: Sequence[Student], kins: Sequence[str], kinds: Sequence[Targets]) -> None:
         """Short fits of every family, of other targets and settings; then the best of each kin, long ones."""
         objective = self._objectives[0]
         with self._pace.sharing(SHORT_SHARE):
             for part in parts:
-                told = kinds[0] if part.kin == parts[0].kin else self._leader("student").targets
-                self._try([self._twin_of(part), Trial(part, told, objective)])
-            best = self._leader("student").student.kin
-            self._try(list(self._other_targets(best, kinds)))
-            if self._lesson.task.is_classification:
+                told = kinds[0] if part.kin == parts[0].kin else self._trials.leader("student").targets
+                self._trials.attempt([self._trials.twin_of(part), Trial(part, told, objective)])
+            best = self._trials.leader("student").student.kin
+            self._trials.attempt(list(self._other_targets(best, kinds)))
+            if self._trials.lesson.task.is_classification:
                 smoothed = msgspec.structs.replace(LABELS_ONLY, smoothing=SMOOTHINGS[-1])
-                self._try([replace(self._leader("twin", best).trial, targets=smoothed)])
-            self._try(
-                [replace(self._leader("student", best).trial, objective=o) for o in self._objectives[1:]]
+                self._trials.attempt([replace(self._trials.leader("twin", best).trial, targets=smoothed)])
+            self._trials.attempt(
+                [
+                    replace(self._trials.leader("student", best).trial, objective=o)
+                    for o in self._objectives[1:]
+                ]
             )
-            if self._resizes:
-                self._try(list(self._variants(self._best(best))))
+            if self._trials.resizes:
+                self._trials.attempt(list(self._variants(self._trials.best(best))))
         if self._pace.limited:
             self._go_long(kins)
 
     def _go_long(self, kins: Sequence[str]) -> None:
         """The best student and twin of each kin again, the quick kins first, in all the time that is left."""
-        quickest = sorted(kins, key=lambda kin: max((one.seconds for one in self._best(kin)), default=0.0))
+        quickest = sorted(
+            kins, key=lambda kin: max((one.seconds for one in self._trials.best(kin)), default=0.0)
+        )
         for at, kin in enumerate(quickest):
-            trials = [replace(one.trial, long=True) for one in self._best(kin)]
+            trials = [replace(one.trial, long=True) for one in self._trials.best(kin)]
             with self._pace.sharing((1 - PUT_ASIDE) / (len(quickest) - at)):
                 limit_s = self._pace.rest_s()
             fits = [Fit(trial, time_limit_s=limit_s) for trial in trials]
-            for fit, fitted in zip(fits, self._lesson.fit(fits), strict=True):
-                self._note(self._measured(fit, fitted))
+            self._trials.fit(fits)
 
     def _search_kin(self, parts: Sequence[Student], kinds: Sequence[Targets]) -> None:
         """Families of one kin, the first of which was tried as student and twin: the whole plan."""
         kin, objective = parts[0].kin, self._objectives[0]
         kinds = [*kinds, *self._told]
-        if any(one.cut_short for one in self._best(kin)):
+        if any(one.cut_short for one in self._trials.best(kin)):
             self._go_far(kin, kinds)
-        near = self._near(kin)
+        near = self._trials.near(kin)
         others = list(self._other_targets(kin, kinds)) if any(not one.is_twin for one in near) else []
-        variants = list(self._variants([one for one in near if one.is_twin])) if self._resizes else []
-        self._try([*others, *variants])
-        if len(self._near(kin)) == len(SIDES):
+        variants = list(self._variants([one for one in near if one.is_twin])) if self._trials.resizes else []
+        self._trials.attempt([*others, *variants])
+        if len(self._trials.near(kin)) == len(SIDES):
             self._exchange(kin)
-        if self._resizes:
-            self._try(list(self._sizes((), self._near(kin))))
-        told = self._leader("student", kin).targets
+        if self._trials.resizes:
+            self._trials.attempt(list(self._sizes((), self._trials.near(kin))))
+        told = self._trials.leader("student", kin).targets
         # A few families at a time: under a time limit, what these leave over is for the next.
         for part in parts[1:]:
-            self._try([self._twin_of(part), Trial(part, told, objective)])
-        if self._resizes:
+            self._trials.attempt([self._trials.twin_of(part), Trial(part, told, objective)])
+        if self._trials.resizes:
             self._climb(kin, kinds)
-            self._try(list(self._sizes(SMALLER, self._near(kin))))
+            self._trials.attempt(list(self._sizes(SMALLER, self._trials.near(kin))))
 
     def _exchange(self, kin: str, *, limit_s: float | None = None) -> None:
         """The best student and the best twin, each with the settings of the other."""
-        student, twin = (self._leader(side, kin) for side in SIDES)
+        student, twin = (self._trials.leader(side, kin) for side in SIDES)
         if student.student != twin.student:
             told = replace(student.trial, student=twin.student)
-            self._try([told, self._twin_of(student.student)], limit_s=limit_s)
+            self._trials.attempt([told, self._trials.twin_of(student.student)], limit_s=limit_s)
 
     def _go_far(self, kin: str, kinds: Sequence[Targets]) -> None:
         """After fits that were cut short: labels and synthetic rows, by the teacher and by the generation,
         and twins of other settings, as short; then the best student and twin for most of the time there is.
         """
-        student, twin = (self._leader(side, kin) for side in SIDES)
+        student, twin = (self._trials.leader(side, kin) for side in SIDES)
         by_labels = [kind for kind in kinds if kind.hard_label_weight == 1.0][:2]
-        others = list(self._variants([twin])) if self._resizes else []
+        others = list(self._variants([twin])) if self._trials.resizes else []
         for at, kind in enumerate(by_labels):
-            self._try([replace(student.trial, targets=kind), *others[at : at + 1]], limit_s=student.seconds)
+            self._trials.attempt(
+                [replace(student.trial, targets=kind), *others[at : at + 1]], limit_s=student.seconds
+            )
         self._exchange(kin, limit_s=student.seconds)
-        student, twin = (self._leader(side, kin) for side in SIDES)
+        student, twin = (self._trials.leader(side, kin) for side in SIDES)
         pair = [replace(student.trial, long=True)]
         # The same again would give a twin that was not cut short nothing.
         pair += [replace(twin.trial, long=True)] if twin.cut_short else others[len(by_labels) :][:1]
         with self._pace.sharing(LONG_SHARE):
             limit_s = self._pace.rest_s()
-        self._try(pair, limit_s=limit_s)
+        self._trials.attempt(pair, limit_s=limit_s)
 
     def _climb(self, kin: str, kinds: Sequence[Targets]) -> None:
         """Other settings of the best of ``kin``; where that is quick, of what is then best, and so on."""
         for step in range(CLIMBS):
-            leaders = [one for one in self._near(kin) if step < one.student.climbs]
+            leaders = [one for one in self._trials.near(kin) if step < one.student.climbs]
             trials = list(self._variants(leaders))
             if step and any(not one.is_twin for one in leaders):
                 trials += self._other_targets(kin, kinds)
-            trials = [trial for trial in trials if not self._was_tried(trial)]
+            trials = [trial for trial in trials if not self._trials.was_tried(trial)]
             if not trials:
                 break
-            self._try(trials)
+            self._trials.attempt(trials)
 
     @property
     def final_origins(self) -> tuple[Origin, ...]:
@@ -302,7 +298,7 @@ class Search:
 
     @property
     def _refits(self) -> bool:
-        return self._pace.refits(self._tried)
+        return self._pace.refits(self._trials.tried)
 
     def refit(self, candidates: Sequence[Candidate]) -> list[Candidate]:
         """The candidates fitted again with the held-out rows too, for as long as was best.
@@ -314,113 +310,12 @@ class Search:
         fits = [Fit(one.trial, effort=one.effort) for one in candidates]
         return [
             replace(one, fitted=again.student, effort=again.effort, seconds=again.seconds)
-            for one, again in zip(candidates, self._lesson.fit(fits), strict=True)
+            for one, again in zip(candidates, self._trials.lesson.fit(fits), strict=True)
         ]
-
-    def _try(self, trials: Sequence[Trial], *, limit_s: float | None = None) -> None:
-        """Fit and measure each that there is time for; those that break the budget again, smaller.
-
-        Parameters
-        ----------
-        limit_s
-            Seconds that each may take; None for what its like took.
-        """
-        waiting = list(trials)
-        while waiting:
-            new = [trial for trial in dict.fromkeys(waiting) if not self._was_tried(trial)]
-            now = self._pace.affordable(new, self._tried)
-            limits_s = self._pace.limits_s(now, self._tried)
-            if limit_s is not None:
-                limits_s, limit_s = [limit_s] * len(now), None
-            fits = [Fit(trial, time_limit_s=limit_s) for trial, limit_s in zip(now, limits_s, strict=True)]
-            waiting = []
-            for fit, fitted in zip(fits, self._lesson.fit(fits), strict=True):
-                candidate = self._measured(fit, fitted)
-                self._note(candidate)
-                part, trial = None, fit.trial
-                if self._resizes and not candidate.fits_budget:
-                    part = self._sizing.smaller(trial.student, candidate.assessment)
-                if part is not None:
-                    waiting.append(replace(trial, student=part))
-
-    def _note(self, candidate: Candidate) -> None:
-        self._tried.append(candidate)
-        self._progress.advance(1)
-        self._progress.candidate(_as_told(candidate))
-
-    def _measured(self, fit: Fit, fitted: Fitted) -> Candidate:
-        assessment, limit_s = self._assess(fitted.student), fit.time_limit_s
-        self._sizing.note(fit.trial.student, assessment)
-        return Candidate(
-            trial=fit.trial,
-            fitted=fitted.student,
-            effort=fitted.effort,
-            seconds=fitted.seconds,
-            assessment=assessment,
-            excess=excess(self._budget, assessment),
-            cut_short=limit_s is not None and fitted.seconds >= CUT_SHORT * limit_s,
-        )
-
-    def _twin_of(self, part: Student) -> Trial:
-        # Nothing that a teacher has learned is there for a twin to begin with.
-        return Trial(
-            adjusted(part, tuned=None), LABELS_ONLY, KD() if self._lesson.task.is_classification else MSE()
-        )
-
-    def _was_tried(self, trial: Trial) -> bool:
-        return any(seen.trial == trial for seen in self._tried)
-
-    def _fitting(self, part: Student) -> Student:
-        """``part`` made so small that a sketch of it keeps the budget, where it can be; fewer bytes first."""
-        if self._budget == Budget():
-            return part
-        smaller: Student | None = part
-        while smaller is not None:
-            part, smaller = smaller, None
-            seen = self._assess(self._lesson.sketch(self._twin_of(part)))
-            if excess(self._budget, seen) > 1.0:
-                smaller = None if self._lesson.heavy else _in_fewer_bytes(part, self._budget, seen)
-                if smaller is None:
-                    smaller = self._sizing.smaller(part, seen)
-                    self._sizing.note(part, seen)
-        return part
 
     def _other_targets(self, kin: str, kinds: Sequence[Targets]) -> Iterator[Trial]:
-        trial = self._leader("student", kin).trial
+        trial = self._trials.leader("student", kin).trial
         yield from (replace(trial, targets=kind) for kind in kinds if kind != trial.targets)
-
-    def _near(self, kin: str) -> list[Candidate]:
-        """The best student and twin of ``kin`` that are not much worse than the best of all; none where there
-        was no time for both.
-        """
-        best = self._best(kin)
-        if len(best) < len(SIDES):
-            return []
-        return [
-            one
-            for side, one in zip(SIDES, best, strict=True)
-            if one.assessment.loss <= _nearness(one) * self._leader(side).assessment.loss
-        ]
-
-    def _leaders(self, side: Side, kin: str | None = None) -> list[Candidate]:
-        """All of one side, and of one kin if named, the best first."""
-        return sorted(
-            (
-                one
-                for one in self._tried
-                if one.is_twin == (side == "twin") and kin in (None, one.student.kin)
-            ),
-            key=order,
-        )
-
-    def _leader(self, side: Side, kin: str | None = None) -> Candidate:
-        return self._leaders(side, kin)[0]
-
-    def _best(self, kin: str | None = None) -> list[Candidate]:
-        """The best student and the best twin, of one kin if named, that there was time for: families of one
-        kin compete.
-        """
-        return [leaders[0] for side in SIDES if (leaders := self._leaders(side, kin))]
 
     def _variants(self, leaders: Sequence[Candidate]) -> Iterator[Trial]:
         for leader in leaders:
@@ -431,7 +326,7 @@ class Search:
     def _sizes(self, factors: Sequence[float], leaders: Sequence[Candidate]) -> Iterator[Trial]:
         """``leaders`` at other sizes, by default at their larger ones."""
         for leader in leaders:
-            room = self._sizing.room(leader.student, leader.assessment)
+            room = self._trials.sizing.room(leader.student, leader.assessment)
             for factor in factors or leader.student.larger:
                 change = min(factor, room) if factor > 1 else factor
                 size = leader.student.size * float(change)
@@ -441,17 +336,17 @@ class Search:
 
     def _go_on(self, kinds: Sequence[Targets]) -> None:
         """Change the leaders, a few at a time, until the time is used up."""
-        rng = np.random.default_rng([self._lesson.seed, 0x5EA])
+        rng = np.random.default_rng([self._trials.lesson.seed, 0x5EA])
         fruitless = 0
         while self._pace.limited and fruitless < 10:
-            before = len(self._tried)
-            sides = [side for side in SIDES for _ in range(self._lesson.workers)]
-            self._try([self._changed(side, kinds, rng) for side in sides])
-            fruitless = 0 if len(self._tried) > before else fruitless + 1
+            before = len(self._trials.tried)
+            sides = [side for side in SIDES for _ in range(self._trials.lesson.workers)]
+            self._trials.attempt([self._changed(side, kinds, rng) for side in sides])
+            fruitless = 0 if len(self._trials.tried) > before else fruitless + 1
 
     def _changed(self, side: Side, kinds: Sequence[Targets], rng: np.random.Generator) -> Trial:
         """One of the leaders with its size, its settings or its targets changed."""
-        leaders = self._leaders(side)[:CHANGED]
+        leaders = self._trials.leaders(side)[:CHANGED]
         trial = leaders[rng.integers(len(leaders))].trial
         parts = [trial.student.resized(trial.student.size * factor) for factor in (0.7, 1.4)]
         changes = [replace(trial, student=part) for part in (*parts, *trial.student.variants())]
@@ -461,27 +356,3 @@ class Search:
             changes += [replace(trial, targets=targets) for targets in (*told, *kinds)]
             changes += [replace(trial, objective=objective) for objective in self._objectives]
         return changes[rng.integers(len(changes))]
-
-
-def _nearness(candidate: Candidate) -> float:
-    return NEAR_CUT_SHORT if candidate.cut_short else NEAR
-
-
-def _in_fewer_bytes(part: Student, budget: Budget, seen: Assessment) -> Student | None:
-    """``part`` with weights of one byte, where it is too large for ``budget`` with two; None elsewhere."""
-    too_large = budget.size_kb is not None and seen.size_bytes > 1000 * budget.size_kb
-    if not too_large or getattr(part, "weights", None) != "float16":
-        return None
-    return adjusted(part, weights="int8")
-
-
-def _as_told(candidate: Candidate) -> Tried:
-    return Tried(
-        family=candidate.student.name,
-        size=candidate.student.size,
-        told=", ".join(filter(None, (candidate.settings, candidate.told))),
-        loss=candidate.assessment.loss,
-        size_bytes=candidate.assessment.size_bytes,
-        latency=candidate.assessment.latency_us,
-        fits_budget=candidate.fits_budget,
-    )
