@@ -64,13 +64,15 @@ def markdown(theirs: Mapping[str, Any], ours: Mapping[str, Any], fit_seconds: fl
                 f"{ours[name]['seconds']['teacher']:.0f}",
             ]
         )
+    adopted = [name for name in sets if theirs[name]["fit"].get("adopted")]
+    earlier = f" (fitted in an earlier run: {', '.join(adopted)})" if adopted else ""
     head = ["set", "loss: AutoGluon's", "default ensemble's", "ratio", "its seconds"]
     lines = [
         "# The default teacher beside AutoGluon's",
         "",
         f"`python benchmarks/teachers.py FOLDER`, {os.cpu_count()} cores. AutoGluon 1.6, five-fold bagging, "
-        f"{fit_seconds:.0f} s. The default ensemble as in the runs of `tables.py`. Loss is log-loss on the "
-        "test rows, or RMSE; both are asked about rows they never saw.",
+        f"{fit_seconds:.0f} s{earlier}. The default ensemble as in the runs of `tables.py`. Loss is log-loss "
+        "on the test rows, or RMSE; both are asked about rows they never saw.",
         "",
         *runs.table(head, rows),
         "",
