@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from scipy.optimize import minimize_scalar
 
@@ -18,7 +20,27 @@ _LEAST_GAIN = 1e-7
 """Nats a row that a temperature must save to be worth a node in the graph."""
 
 
-def fit_temperature(logits: Floats, labels: Ints, weight: Doubles | Floats | None = None) -> float:
+class Told(NamedTuple):
+    """Rows without a label of their own that somebody to be trusted has answered.
+
+    Parameters
+    ----------
+    logits
+        ``(m, K)`` float32, finite: what is to be calibrated says of them.
+    probs
+        ``(m, K)``: what they are held against.
+    worth
+        As many labelled rows as all of them together count for.
+    """
+
+    logits: Floats
+    probs: Floats
+    worth: float
+
+
+def fit_temperature(
+    logits: Floats, labels: Ints, weight: Doubles | Floats | None = None, *, told: Told | None = None
+) -> float:
     """The most probable temperature of ``softmax(logits / temperature)`` given the labels.
 
     That is the lowest log-loss with a log-normal prior around 1 (`PRIOR_SPREAD`), which counts as much as a
@@ -32,6 +54,8 @@ def fit_temperature(logits: Floats, labels: Ints, weight: Doubles | Floats | Non
         ``(n,)`` int64 class indices, -1 for rows without a label, which do not count.
     weight
         ``(n,)`` non-negative sample weights; None when all weigh the same.
+    told
+        More rows, for where labels are few.
 
     Returns
     -------
@@ -49,14 +73,22 @@ def fit_temperature(logits: Floats, labels: Ints, weight: Doubles | Floats | Non
         return 1.0
     shifted = logits[labelled].astype(np.float64)
     shifted -= shifted.max(axis=1, keepdims=True)
-    true = np.take_along_axis(shifted, labels[labelled][:, None], axis=1)[:, 0]
-    each = np.ones(len(true)) if weight is None else weight[labelled].astype(np.float64)
-    share = each / each.sum()
-    prior = 0.5 / PRIOR_SPREAD**2 / len(true)
+    score = np.take_along_axis(shifted, labels[labelled][:, None], axis=1)[:, 0]
+    each = np.ones(len(score)) if weight is None else weight[labelled].astype(np.float64)
+    share, counted = each / each.sum(), float(len(score))
+    if told is not None and told.worth > 0:
+        more = told.logits.astype(np.float64)
+        more -= more.max(axis=1, keepdims=True)
+        shifted = np.concatenate([shifted, more])
+        score = np.concatenate([score, (told.probs * more).sum(axis=1)])
+        counted += told.worth
+        hearsay = np.full(len(more), told.worth / len(more))
+        share = np.concatenate([share * (counted - told.worth), hearsay]) / counted
+    prior = 0.5 / PRIOR_SPREAD**2 / counted
 
     def log_loss(inverse: float) -> float:
         partition = np.log(np.exp(inverse * shifted).sum(axis=1))
-        return float(share @ (partition - inverse * true) + prior * np.log(inverse) ** 2)
+        return float(share @ (partition - inverse * score) + prior * np.log(inverse) ** 2)
 
     found = minimize_scalar(
         log_loss, bounds=(1.0 / HIGHEST, 1.0 / LOWEST), method="bounded", options={"xatol": 1e-6}
