@@ -31,8 +31,8 @@ ASKED = 2_000
 """Rows, of those the teacher has answered, that a candidate is asked about."""
 
 SURE_NATS = 9.0
-"""A candidate that explains the validation labels so much better than the teacher, all in all, is not judged by
-it. Were the teacher right, one candidate in e^9 would come so far by chance, and dozens are tried."""
+"""A candidate that explains the validation labels so much better than the teacher, all in all, is not judged
+by it. Were the teacher right, one candidate in e^9 would come so far by chance, and dozens are tried."""
 
 _TINY = 1e-7
 
