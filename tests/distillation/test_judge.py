@@ -11,18 +11,17 @@ import pandas as pd
 import pytest
 
 from potstill.artifact import Affine, Softmax
-from potstill.distillation.judge import ENOUGH, WORTH, Hearsay, Judge, teacher_worth
+from potstill.distillation.judge import ENOUGH, MOST_SHARE, Hearsay, Judge, teacher_share
 from potstill.types import Column, Dataset, Doubles, Floats, Ints, Schema, Task, Tensors
 
 BINARY, NUMBER = Task("binary", "y", (0, 1)), Task("regression", "y")
-N_VALID, N_ASKED = 85, 2_000
+N_VALID = 85
 
 
 class Linear(msgspec.Struct, frozen=True):
-    """Logits that rise with x, or values that do; ``bent`` away from it beyond ``edge``."""
+    """Logits that rise with x, or values that do."""
 
     slope: float
-    edge: float = np.inf
     outputs: int = 2
 
     @property
@@ -30,8 +29,7 @@ class Linear(msgspec.Struct, frozen=True):
         return 1
 
     def logits(self, tensors: Tensors) -> Floats:
-        x = tensors["numeric"][:, 0]
-        score = self.slope * np.where(np.abs(x) > self.edge, -x, x)
+        score = self.slope * tensors["numeric"][:, 0]
         columns = [np.zeros_like(score), score] if self.outputs == 2 else [score]
         return np.stack(columns, axis=1).astype(np.float32)
 
@@ -57,9 +55,9 @@ def rows(x: Doubles, labels: Ints | Doubles, task: Task) -> Dataset:
 def judge() -> Judge:
     """Validation rows that x separates by luck, and a teacher that knows how little it tells."""
     rng = np.random.default_rng(0)
-    x, asked = rng.uniform(0.7, 1.5, N_VALID) * rng.choice([-1, 1], N_VALID), rng.uniform(-3, 3, N_ASKED)
+    x = rng.uniform(0.5, 1.5, N_VALID) * rng.choice([-1, 1], N_VALID)
     labels = (x > 0).astype(np.int64)
-    hearsay = Hearsay(tensors(asked), probs(asked), probs(x), doubt=0.0, worth=teacher_worth(N_VALID))
+    hearsay = Hearsay(probs(x), doubt=0.0, share=teacher_share(N_VALID))
     return Judge(rows(x, labels, BINARY), tensors(x), (1.0, 0.0), hearsay)
 
 
@@ -72,42 +70,43 @@ def temperature(judge: Judge, student: Linear) -> float:
 def test_rows_that_are_separable_by_luck_do_not_buy_certainty(judge: Judge) -> None:
     alone = replace(judge, hearsay=None)
     assert temperature(alone, Linear(12.0)) < 1.0
-    assert temperature(judge, Linear(12.0)) > 2.0
+    assert temperature(judge, Linear(12.0)) > 1.4
 
 
-def test_of_equals_on_the_validation_rows_the_one_that_contradicts_the_teacher_loses(judge: Judge) -> None:
-    straight, bent = Linear(4.0), Linear(4.0, edge=1.5)
+def test_who_is_surer_of_the_same_is_the_better_to_the_labels_and_the_worse_to_the_teacher(
+    judge: Judge,
+) -> None:
     alone = replace(judge, hearsay=None)
-    assert alone.judged(straight)[1] == alone.judged(bent)[1]
-    assert judge.judged(straight)[1] < judge.judged(bent)[1] - 0.05
+    sure, doubting = (Softmax().apply(Linear(slope).logits(judge.tensors)) for slope in (12.0, 5.0))
+    assert alone.loss(sure) < alone.loss(doubting)
+    assert judge.loss(sure) > judge.loss(doubting)
 
 
 def test_who_surely_knows_better_is_not_judged_by_the_teacher(judge: Judge) -> None:
     known = judge.hearsay
     assert known is not None
-    hopeless = replace(known, answers=1 - known.answers, valid_answers=1 - known.valid_answers)
-    for student in (Linear(12.0), Linear(4.0, edge=1.5)):
-        assert replace(judge, hearsay=hopeless).judged(student) == replace(judge, hearsay=None).judged(
-            student
-        )
+    wrong = replace(judge, hearsay=replace(known, answers=1 - known.answers))
+    alone = replace(judge, hearsay=None)
+    assert wrong.judged(Linear(12.0)) == alone.judged(Linear(12.0))
+    assert judge.judged(Linear(12.0)) != alone.judged(Linear(12.0))
 
 
 def test_the_more_validation_rows_the_less_the_teacher_counts() -> None:
-    worth = [teacher_worth(n) for n in (2, 85, 500, 999, ENOUGH, 5_000)]
-    assert worth == sorted(worth, reverse=True)
-    assert worth[0] == pytest.approx(WORTH, rel=0.01)
-    assert worth[3] < 1
-    assert worth[4:] == [0, 0]
+    shares = [teacher_share(n) for n in (2, 85, 500, 999, ENOUGH, 5_000)]
+    assert shares == sorted(shares, reverse=True)
+    assert shares[0] == pytest.approx(MOST_SHARE, rel=0.01)
+    assert 0 < shares[3] < 0.001
+    assert shares[4:] == [0, 0]
 
 
 def test_values_are_held_against_the_teacher_and_its_doubt() -> None:
     rng = np.random.default_rng(0)
-    x, asked = rng.normal(size=50), rng.normal(size=N_ASKED)
+    x = rng.normal(size=50)
     valid = rows(x, x + rng.normal(size=50), NUMBER)
-    hearsay = Hearsay(tensors(asked), asked[:, None].astype(np.float32), x[:, None], doubt=1.5, worth=150.0)
+    hearsay = Hearsay(x[:, None].astype(np.float32), doubt=1.5, share=0.25)
     judge = Judge(valid, tensors(x), (1.0, 0.0), hearsay)
     calibration, loss = judge.judged(Linear(1.0, outputs=1))
     assert calibration == Affine(1.0, 0.0)
     alone = replace(judge, hearsay=None).judged(Linear(1.0, outputs=1))[1]
-    assert loss == pytest.approx(np.sqrt(0.25 * alone**2 + 0.75 * 1.5))
-    assert judge.judged(Linear(1.0, edge=2.0, outputs=1))[1] > loss
+    assert loss == pytest.approx(np.sqrt(0.75 * alone**2 + 0.25 * 1.5))
+    assert judge.judged(Linear(1.2, outputs=1))[1] > loss

@@ -1,9 +1,9 @@
 """What candidates are chosen and calibrated by: validation labels and, where these are few, the teacher too.
 
-A few dozen validation rows cannot tell dozens of candidates apart: the best of them is the luckiest, and rows
-that it separates by luck ask for a temperature of certainty. The teacher, which has learned from many more
-rows, has answered the synthetic ones as well. These answers count as much as some validation rows: the less,
-the more there are of these, and not at all for a candidate that surely knows better than the teacher.
+A few dozen labels cannot tell dozens of candidates apart: the best of them is the luckiest, and rows that it
+separates by luck ask for a temperature of certainty. The teacher, which has learned from many more rows and
+was kept off these, says how sure one can be of each. So its answers are mixed into the labels: the less, the
+more rows there are, and not at all for a candidate that surely knows better than the teacher.
 """
 
 from __future__ import annotations
@@ -16,50 +16,38 @@ import numpy as np
 from potstill.artifact import Affine, Calibration, Softmax
 from potstill.distillation.prepare import Prepared
 from potstill.distillation.teach import Taught
-from potstill.evaluation.metrics import log_losses, squared_errors
+from potstill.evaluation.metrics import EPS, log_losses, squared_errors
 from potstill.export import Told, fit_temperature
-from potstill.transfer.combine import soften
-from potstill.types import Dataset, Doubles, FittedStudent, Floats, SoftTargets, Tensors
+from potstill.types import Dataset, Doubles, FittedStudent, Floats, Tensors
 
-WORTH = 300.0
-"""Validation rows that the teacher's answers count as where there is next to none of these."""
+MOST_SHARE = 0.5
+"""Weight of the teacher's answers against the labels where there is next to no validation row."""
 
 ENOUGH = 1_000
-"""Validation rows from which on the teacher's answers count for nothing."""
-
-ASKED = 2_000
-"""Rows, of those the teacher has answered, that a candidate is asked about."""
+"""Validation rows from which on the labels alone count."""
 
 SURE_NATS = 9.0
 """A candidate that explains the validation labels so much better than the teacher, all in all, is not judged
 by it. Were the teacher right, one candidate in e^9 would come so far by chance, and dozens are tried."""
 
-_TINY = 1e-7
-
 
 @dataclass(frozen=True)
 class Hearsay:
-    """Rows without labels, and what the teacher says of them.
+    """What the teacher says of the validation rows.
 
     Parameters
     ----------
-    tensors
-        The encoded rows, m of them.
     answers
-        ``(m, K)`` probabilities, or values in the target's unit.
-    valid_answers
-        ``(n, K)`` the same of the validation rows.
+        ``(n, K)`` calibrated probabilities, or values in the target's unit.
     doubt
         Mean squared error of the teacher's values, in the target's unit squared; 0 for classes.
-    worth
-        Validation rows that they count as.
+    share
+        Weight in [0, 1) against the labels.
     """
 
-    tensors: Tensors
     answers: Floats
-    valid_answers: Floats
     doubt: float
-    worth: float
+    share: float
 
 
 @dataclass(frozen=True)
@@ -73,7 +61,7 @@ class Judge:
     scale
         ``(scale, shift)`` of regression values.
     hearsay
-        None where validation rows are many, or nothing else was answered.
+        None where validation rows are many, or the teacher has not answered them.
     """
 
     valid: Dataset
@@ -89,28 +77,26 @@ class Judge:
     def judged(self, fitted: FittedStudent) -> tuple[Calibration, float]:
         """The calibration of a student, and its loss."""
         logits = fitted.logits(self.tensors)
-        calibration = self._calibration(logits)
-        outputs = calibration.apply(logits)
-        if self.hearsay is None or self._knows_better(outputs, self.hearsay):
-            return calibration, self.loss(outputs)
-        more = fitted.logits(self.hearsay.tensors)
-        calibration = self._calibration(logits, Told(more, self.hearsay.answers, self.hearsay.worth))
-        return calibration, self.loss(calibration.apply(logits), calibration.apply(more))
+        alone = self._calibration(logits, None)
+        if self.hearsay is None or self._knows_better(alone.apply(logits), self.hearsay):
+            return alone, self._loss(alone.apply(logits), None)
+        together = self._calibration(logits, self.hearsay)
+        return together, self._loss(together.apply(logits), self.hearsay)
 
-    def loss(self, outputs: Floats, said: Floats | None = None) -> float:
-        """Mean log-loss, or RMSE in the target's unit: lower is better.
+    def loss(self, outputs: Floats) -> float:
+        """Mean log-loss of ``(n, K)`` probabilities, or RMSE of ``(n, 1)`` values in the target's unit."""
+        return self._loss(outputs, self.hearsay)
 
-        Parameters
-        ----------
-        outputs
-            ``(n, K)`` probabilities of the validation rows, or values ``(n, 1)``.
-        said
-            The same of the rows of the hearsay; None leaves it out.
-        """
-        mean = float(np.average(self._losses(outputs), weights=self.valid.weight))
-        if self.hearsay is not None and said is not None:
-            share = self.hearsay.worth / (self.hearsay.worth + len(self.valid))
-            mean = (1 - share) * mean + share * self._disagreement(self.hearsay, said)
+    @property
+    def words(self) -> str:
+        """By what it judges."""
+        return "validation rows" if self.hearsay is None else "validation rows, teacher beside labels"
+
+    def _loss(self, outputs: Floats, known: Hearsay | None) -> float:
+        losses = self._losses(outputs)
+        if known is not None:
+            losses = (1 - known.share) * losses + known.share * self._disagreement(outputs, known)
+        mean = float(np.average(losses, weights=self.valid.weight))
         return mean if self._classifies else float(np.sqrt(mean))
 
     @property
@@ -124,63 +110,46 @@ class Judge:
             return log_losses(outputs, self.valid.labels.astype(np.int64))
         return squared_errors(outputs, self.valid.labels)
 
+    def _disagreement(self, outputs: Floats, known: Hearsay) -> Doubles:
+        """``(n,)`` log-loss to expect if the teacher is right, or squared error if its doubt is."""
+        exact = outputs.astype(np.float64)
+        if self._classifies:
+            return np.asarray(-(known.answers * np.log(np.maximum(exact, EPS))).sum(axis=1))
+        return np.square(exact - known.answers)[:, 0] + known.doubt
+
     def _knows_better(self, outputs: Floats, known: Hearsay) -> bool:
         """Whether who answers so is better than the teacher by more than chance."""
-        saved = float((self._losses(known.valid_answers) - self._losses(outputs)).sum())
+        saved = float((self._losses(known.answers) - self._losses(outputs)).sum())
         return saved > SURE_NATS * (1.0 if self._classifies else 2.0 * known.doubt)
 
-    def _disagreement(self, known: Hearsay, said: Floats) -> float:
-        """Mean log-loss if the teacher's probabilities were true, or squared error if its doubt was."""
-        if self._classifies:
-            sure = np.log(np.maximum(said.astype(np.float64), _TINY))
-            return float(-(known.answers * sure).sum(axis=1).mean())
-        return float(np.square(said.astype(np.float64) - known.answers).mean()) + known.doubt
-
-    def _calibration(self, logits: Floats, told: Told | None = None) -> Calibration:
+    def _calibration(self, logits: Floats, known: Hearsay | None) -> Calibration:
         """One temperature; for regression the way back to the target's unit."""
         if not self._classifies:
             return Affine(scale=self.scale[0], shift=self.scale[1])
         assert self.valid.labels is not None
+        told = None if known is None else Told(known.answers, known.share)
         labels = self.valid.labels.astype(np.int64)
         return Softmax(temperature=fit_temperature(logits, labels, self.valid.weight, told=told))
 
 
-def teacher_worth(n_valid: int) -> float:
-    """Validation rows that the teacher's answers count as, beside so many that have labels."""
-    return max(0.0, WORTH * (1 - n_valid / ENOUGH))
+def teacher_share(n_valid: int) -> float:
+    """Weight of the teacher's answers against the labels of so many validation rows."""
+    return max(0.0, MOST_SHARE * (1 - n_valid / ENOUGH))
 
 
 def _hearsay(prepared: Prepared, taught: Taught) -> Hearsay | None:
-    soft, train, valid = taught.transfer.soft_targets, prepared.parts["train"], prepared.parts["valid"]
-    worth = teacher_worth(len(valid))
-    if not worth or prepared.modality.heavy or not {"synthetic", "held_out"} <= soft.keys():
+    train, valid, answers = prepared.parts["train"], prepared.parts["valid"], taught.answers.get("valid")
+    share = teacher_share(len(valid))
+    if not share or answers is None or prepared.modality.heavy:
         return None
-    few = slice(0, ASKED)
-    answers = _answers(soft["synthetic"], few, train)
-    valid_answers = _answers(soft["held_out"], slice(None), train)
-    doubt = 0.0
-    if train.task.is_classification:
-        assert valid.labels is not None
-        # A teacher that was adopted may be surer than it should be.
-        temperature = Softmax(
-            fit_temperature(_log(valid_answers), valid.labels.astype(np.int64), valid.weight)
-        )
-        answers, valid_answers = (temperature.apply(_log(each)) for each in (answers, valid_answers))
-    else:
-        assert train.labels is not None
-        crossed = _answers(taught.transfer.cross_fitted, slice(None), train)
-        doubt = float(np.average(squared_errors(crossed, train.labels), weights=train.weight))
-    tensors = {name: values[few] for name, values in prepared.tensors["synthetic"].items()}
-    return Hearsay(tensors, answers, valid_answers, doubt, worth)
-
-
-def _log(probs: Floats) -> Floats:
-    return np.log(np.maximum(probs, np.float32(_TINY)))
-
-
-def _answers(soft: SoftTargets, rows: slice, train: Dataset) -> Floats:
-    """``(n, K)`` what the whole teacher says: probabilities, or values in the target's unit."""
-    probs = soft.probs[:, rows]
+    assert train.labels is not None
+    assert valid.labels is not None
     if not train.task.is_classification:
-        return np.asarray(np.einsum("m,mnk->nk", soft.weights, probs), dtype=np.float32)
-    return soften(probs, soft.weights, 1.0, members=soft.member_temperatures, whole=soft.temperature)
+        crossed = taught.transfer.cross_fitted
+        values = np.asarray(np.einsum("m,mnk->nk", crossed.weights, crossed.probs), dtype=np.float32)
+        doubt = float(np.average(squared_errors(values, train.labels), weights=train.weight))
+        return Hearsay(answers, doubt, share)
+    # A teacher that was adopted may be surer than it should be.
+    log_probs = np.log(np.maximum(answers, np.float32(EPS)))
+    temperature = fit_temperature(log_probs, valid.labels.astype(np.int64), valid.weight)
+    return Hearsay(Softmax(temperature).apply(log_probs), 0.0, share)

@@ -222,12 +222,7 @@ def _costs(small: Mapping[Contender, _Exported], taught: Taught, test: Dataset) 
 
 
 def _validation_losses(taught: Taught, judge: Judge) -> dict[str, float]:
-    """Loss of the teacher and its best member by what the candidates were chosen by.
-
-    Where the teacher itself has a say in that, a member is not held against it.
-    """
-    if judge.hearsay is not None:
-        return {"teacher": judge.loss(judge.hearsay.valid_answers, judge.hearsay.answers)}
+    """Loss of the teacher and its best member by what the candidates were chosen by."""
     heard = {"teacher": taught.answers.get("valid"), "best_member": taught.best_answers.get("valid")}
     return {name: judge.loss(said) for name, said in heard.items() if said is not None}
 

@@ -21,21 +21,18 @@ _LEAST_GAIN = 1e-7
 
 
 class Told(NamedTuple):
-    """Rows without a label of their own that somebody to be trusted has answered.
+    """What somebody who may be trusted says of the rows, beside their labels.
 
     Parameters
     ----------
-    logits
-        ``(m, K)`` float32, finite: what is to be calibrated says of them.
     probs
-        ``(m, K)``: what they are held against.
-    worth
-        As many labelled rows as all of them together count for.
+        ``(n, K)`` probabilities.
+    share
+        Their weight in [0, 1) against the labels.
     """
 
-    logits: Floats
     probs: Floats
-    worth: float
+    share: float
 
 
 def fit_temperature(
@@ -55,7 +52,7 @@ def fit_temperature(
     weight
         ``(n,)`` non-negative sample weights; None when all weigh the same.
     told
-        More rows, for where labels are few.
+        Answers that are mixed into the labels, for where these are few; None for labels alone.
 
     Returns
     -------
@@ -74,17 +71,11 @@ def fit_temperature(
     shifted = logits[labelled].astype(np.float64)
     shifted -= shifted.max(axis=1, keepdims=True)
     score = np.take_along_axis(shifted, labels[labelled][:, None], axis=1)[:, 0]
+    if told is not None:
+        score = (1 - told.share) * score + told.share * (told.probs[labelled] * shifted).sum(axis=1)
     each = np.ones(len(score)) if weight is None else weight[labelled].astype(np.float64)
-    share, counted = each / each.sum(), float(len(score))
-    if told is not None and told.worth > 0:
-        more = told.logits.astype(np.float64)
-        more -= more.max(axis=1, keepdims=True)
-        shifted = np.concatenate([shifted, more])
-        score = np.concatenate([score, (told.probs * more).sum(axis=1)])
-        counted += told.worth
-        hearsay = np.full(len(more), told.worth / len(more))
-        share = np.concatenate([share * (counted - told.worth), hearsay]) / counted
-    prior = 0.5 / PRIOR_SPREAD**2 / counted
+    share = each / each.sum()
+    prior = 0.5 / PRIOR_SPREAD**2 / len(score)
 
     def log_loss(inverse: float) -> float:
         partition = np.log(np.exp(inverse * shifted).sum(axis=1))
