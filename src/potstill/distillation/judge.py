@@ -90,7 +90,7 @@ class Judge:
     @property
     def words(self) -> str:
         """By what it judges."""
-        return "validation rows" if self.hearsay is None else "validation rows, teacher beside labels"
+        return "validation rows" + (", by labels and teacher" if self.hearsay else "")
 
     def _loss(self, outputs: Floats, known: Hearsay | None) -> float:
         losses = self._losses(outputs)

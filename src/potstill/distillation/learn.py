@@ -57,6 +57,7 @@ class Searched:
     found: Found
     budget: Budget
     scale: tuple[float, float]
+    judge: Judge
     refitted: dict[Trial, Candidate] = field(default_factory=dict)
 
     def refit(self, candidates: Sequence[Candidate]) -> None:
@@ -81,6 +82,8 @@ class Learnt:
         As they were before, with all candidates.
     budget
         What they are judged by.
+    judge
+        What they were chosen by.
     origins
         Of the rows that they have learned from at last.
     """
@@ -91,6 +94,7 @@ class Learnt:
     found: Found
     scale: tuple[float, float]
     budget: Budget
+    judge: Judge
     origins: tuple[Origin, ...]
     notes: tuple[str, ...]
 
@@ -119,9 +123,10 @@ def search_students(
         device=device,
         workers=joblib.cpu_count() if device == "cpu" and many else 1,
     )
+    judge = Judge.of(prepared, taught, scale)
     search = Search(
         lesson,
-        assess=Assessor(prepared, Judge.of(prepared, taught, scale), budget),
+        assess=Assessor(prepared, judge, budget),
         budget=budget,
         objectives=_objectives(train, recipe),
         limit_s=limit_s,
@@ -131,7 +136,7 @@ def search_students(
     if taught.encoder is not None:
         families = [adjusted(family, tuned=str(taught.encoder)) for family in families]
     found = search.run(families, kinds_of_target(taught, recipe), free_size=student is None)
-    return Searched(search, found, budget, scale)
+    return Searched(search, found, budget, scale, judge)
 
 
 def make_lesson(
@@ -192,6 +197,7 @@ def settle(
         found=found,
         scale=searched.scale,
         budget=allowed,
+        judge=searched.judge,
         origins=searched.search.final_origins,
         notes=notes,
     )
