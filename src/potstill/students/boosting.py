@@ -122,8 +122,6 @@ def _every_run(loss: BoostingLoss, seed: int) -> dict[str, Any]:
         "seed": seed % 2**31,
         "deterministic": True,
         "force_row_wise": True,
-        # Columns from which no leaf can be cut are otherwise left out, and they may be all there are.
-        "feature_pre_filter": False,
         "verbose": -1,
     }
 
