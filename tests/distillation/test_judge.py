@@ -92,10 +92,10 @@ def test_who_surely_knows_better_is_not_judged_by_the_teacher(judge: Judge) -> N
 
 
 def test_the_more_validation_rows_the_less_the_teacher_counts() -> None:
-    shares = [teacher_share(n) for n in (2, 85, 500, 999, ENOUGH, 5_000)]
+    shares = [teacher_share(n) for n in (2, 85, 300, 499, ENOUGH, 5_000)]
     assert shares == sorted(shares, reverse=True)
     assert shares[0] == pytest.approx(MOST_SHARE, rel=0.01)
-    assert 0 < shares[3] < 0.001
+    assert 0 < shares[3] < 0.002
     assert shares[4:] == [0, 0]
 
 

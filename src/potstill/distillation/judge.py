@@ -23,7 +23,7 @@ from potstill.types import Dataset, Doubles, FittedStudent, Floats, Tensors
 MOST_SHARE = 0.5
 """Weight of the teacher's answers against the labels where there is next to no validation row."""
 
-ENOUGH = 1_000
+ENOUGH = 500
 """Validation rows from which on the labels alone count."""
 
 SURE_NATS = 9.0
