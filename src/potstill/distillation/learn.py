@@ -116,14 +116,15 @@ def search_students(
     device = chosen_device(recipe.device)
     n_rows = sum(len(rows) for rows in taught.transfer.rows.values())
     many = n_rows >= MANY_EXAMPLES or prepared.modality.heavy
+    judge = Judge.of(prepared, taught, scale)
     lesson = make_lesson(
         taught,
         prepared,
         seed=seed,
         device=device,
         workers=joblib.cpu_count() if device == "cpu" and many else 1,
+        trust=judge.hearsay.share if judge.hearsay else 0.0,
     )
-    judge = Judge.of(prepared, taught, scale)
     search = Search(
         lesson,
         assess=Assessor(prepared, judge, budget),
@@ -140,9 +141,15 @@ def search_students(
 
 
 def make_lesson(
-    taught: Taught, prepared: Prepared, *, seed: int, device: str = "cpu", workers: int = 1
+    taught: Taught,
+    prepared: Prepared,
+    *,
+    seed: int,
+    device: str = "cpu",
+    workers: int = 1,
+    trust: float = 0.0,
 ) -> Lesson:
-    """What the candidates of a search learn from and are chosen by."""
+    """What the candidates of a search learn from; see `Lesson`."""
     tensors = {origin: prepared.tensors[part] for part, origin in ORIGINS.items() if part in prepared.tensors}
     scale = _scale(prepared.parts["train"])
     return Lesson(
@@ -158,6 +165,7 @@ def make_lesson(
         device=device,
         workers=workers,
         heavy=prepared.modality.heavy,
+        trust=trust,
     )
 
 
