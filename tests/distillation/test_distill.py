@@ -131,7 +131,7 @@ def test_few_validation_rows_do_not_judge_alone(result: Result) -> None:
     assert facts is not None
     assert result.rows["valid"] < ENOUGH
     assert facts.judged_by == "validation rows, by labels and teacher"
-    # A forest that is not sure of all it gets right disagrees with nobody less than with itself.
+    # Its own doubt is part of what the teacher is held against; without a say it would have only its errors.
     assert facts.validation_losses["teacher"] > 0.05
 
 
