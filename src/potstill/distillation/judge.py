@@ -40,7 +40,7 @@ class Hearsay:
     answers
         ``(n, K)`` calibrated probabilities, or values in the target's unit.
     doubt
-        Mean squared error of the teacher's values, in the target's unit squared; 0 for classes.
+        Mean squared error of the teacher's values there, in the target's unit squared; 0 for classes.
     share
         Weight in [0, 1) against the labels.
     """
@@ -138,16 +138,14 @@ def teacher_share(n_valid: int) -> float:
 
 
 def _hearsay(prepared: Prepared, taught: Taught) -> Hearsay | None:
-    train, valid, answers = prepared.parts["train"], prepared.parts["valid"], taught.answers.get("valid")
+    valid, answers = prepared.parts["valid"], taught.answers.get("valid")
     share = teacher_share(len(valid))
     if not share or answers is None or prepared.modality.heavy:
         return None
-    assert train.labels is not None
     assert valid.labels is not None
-    if not train.task.is_classification:
-        crossed = taught.transfer.cross_fitted
-        values = np.asarray(np.einsum("m,mnk->nk", crossed.weights, crossed.probs), dtype=np.float32)
-        doubt = float(np.average(squared_errors(values, train.labels), weights=train.weight))
+    if not valid.task.is_classification:
+        # Not by its answers out of fold: a teacher that was adopted fitted has none.
+        doubt = float(np.average(squared_errors(answers, valid.labels), weights=valid.weight))
         return Hearsay(answers, doubt, share)
     # A teacher that was adopted may be surer than it should be.
     log_probs = np.log(np.maximum(answers, np.float32(EPS)))
