@@ -19,6 +19,7 @@ from sklearn.preprocessing import StandardScaler
 import potstill
 from potstill import Budget, Recipe, Result, UserError
 from potstill.data import load_dataset
+from potstill.distillation.judge import ENOUGH
 from potstill.distillation.prepare import split_rows
 from potstill.evaluation.metrics import log_losses
 from potstill.students import GBDT, MLP
@@ -123,6 +124,15 @@ def test_report_is_one_file(result: Result, tmp_path: Path) -> None:
     page = (tmp_path / "cancer.html").read_text()
     assert page.lstrip().lower().startswith("<!doctype html>")
     assert [place.name for place in tmp_path.iterdir()] == ["cancer.html"]
+
+
+def test_few_validation_rows_do_not_judge_alone(result: Result) -> None:
+    facts = result.facts
+    assert facts is not None
+    assert result.rows["valid"] < ENOUGH
+    assert facts.judged_by == "validation rows, by labels and teacher"
+    # Its own doubt is part of what the teacher is held against; without a say it would have only its errors.
+    assert facts.validation_losses["teacher"] > 0.05
 
 
 def test_pareto_front_is_not_beaten(result: Result) -> None:

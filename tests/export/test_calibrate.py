@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from potstill.artifact import Softmax
-from potstill.export import fit_temperature
+from potstill.export import Told, fit_temperature
 from potstill.export.calibrate import HIGHEST, LOWEST, PRIOR_SPREAD
 
 
@@ -66,6 +66,20 @@ def test_rows_without_label_or_weight_do_not_count():
         fit_temperature(logits, labels, uneven), abs=1e-6
     )
     assert fit_temperature(logits, labels, uneven) != pytest.approx(fit_temperature(logits, labels), abs=1e-6)
+
+
+def test_who_is_told_how_sure_one_can_be_is_as_sure():
+    rng = np.random.default_rng(0)
+    logits = rng.normal(scale=4, size=(4000, 3)).astype(np.float32)
+    right = logits.argmax(axis=1)
+    doubting = Softmax(3.0).apply(logits)
+    assert fit_temperature(logits, right, told=Told(doubting, 0.0)) == fit_temperature(logits, right) < 0.5
+    assert 1.0 < fit_temperature(logits, right, told=Told(doubting, 0.5)) < 3.0
+    assert fit_temperature(logits, right, told=Told(doubting, 0.999)) == pytest.approx(3.0, rel=0.05)
+    # Rows without a label are not held against anybody.
+    some = np.where(np.arange(4000) < 2000, right, -1)
+    few = fit_temperature(logits[:2000], right[:2000], told=Told(doubting[:2000], 0.5))
+    assert fit_temperature(logits, some, told=Told(doubting, 0.5)) == pytest.approx(few, abs=1e-6)
 
 
 def test_enormous_and_separable_logits_stay_in_range():

@@ -26,7 +26,7 @@ from potstill.students.gbdt import FittedGBDT
 from potstill.students.targets import blended_targets
 from potstill.testing.student import check_same_answers, run_in_onnxruntime
 from potstill.testing.student_cases import StudentCase, student_cases
-from potstill.types import Examples, FeatureSpec, Objective
+from potstill.types import Examples, FeatureSpec, Objective, Task
 
 OTHER_OBJECTIVES = [KD(temperature=2.0), JSD(), DKD(), LogitMSE(), DIST()]
 
@@ -49,6 +49,21 @@ def fitted_on(case: StudentCase, student: GBDT, effort: int | None = 30) -> Fitt
     )
     assert isinstance(fitted, FittedGBDT)
     return fitted
+
+
+def test_a_handful_of_rows_is_enough_to_split() -> None:
+    x, ones = np.linspace(-1, 1, 16, dtype=np.float32), np.ones(16, dtype=np.float32)
+    labels = (x > 0).astype(np.int64)
+    tensors = {"numeric": x[:, None], "categorical": np.zeros((16, 0), dtype=np.int64)}
+    fitted, _ = GBDT(rounds=20).fit(
+        Examples(tensors, np.eye(2, dtype=np.float32)[labels], labels, ones, ones),
+        None,
+        spec=FeatureSpec(numeric=("x",)),
+        task=Task("binary", "y", (0, 1)),
+        objective=KD(),
+        seed=0,
+    )
+    assert (fitted.logits(tensors).argmax(axis=1) == labels).all()
 
 
 @pytest.mark.parametrize("temperature", [1.0, 3.0])

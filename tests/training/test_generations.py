@@ -12,7 +12,7 @@ from potstill.objectives import KD, MSE
 from potstill.students import GBDT
 from potstill.training.candidates import Assessment, Candidate
 from potstill.training.examples import LABELS_ONLY, Targets, make_examples
-from potstill.training.generations import next_generation
+from potstill.training.generations import Generation, next_generation
 from potstill.training.lesson import Fit, Lesson, Trial
 from potstill.training.search import GENERATIONS, Search
 from potstill.types import Budget, FittedStudent, Floats, Latency, SoftTargets, Task
@@ -52,6 +52,23 @@ def test_the_teacher_and_the_candidates_are_better_together(lesson: Lesson) -> N
     assert made.transfer.rows is lesson.transfer.rows
     for origin, soft in made.transfer.soft_targets.items():
         assert len(soft) == len(lesson.transfer.rows[origin])
+
+
+def test_on_few_rows_the_teacher_has_a_say_in_who_answers(lesson: Lesson) -> None:
+    alone, together = (
+        next_generation(each, candidates(lesson)) for each in (lesson, replace(lesson, trust=0.5))
+    )
+    assert alone is not None
+    assert together is not None
+    teacher = lesson.transfer.soft_targets["held_out"].probs[0]
+
+    def disagreement(made: Generation) -> float:
+        sure = np.log(made.transfer.soft_targets["held_out"].probs[0])
+        return float(-(teacher * sure).sum(axis=1).mean())
+
+    assert disagreement(together) < disagreement(alone)
+    by_labels = log_loss(together.transfer.soft_targets["held_out"].probs[0], lesson.valid.labels)
+    assert together.loss == pytest.approx(0.5 * by_labels + 0.5 * disagreement(together), rel=1e-5)
 
 
 def test_where_the_teacher_is_best_alone_there_is_no_generation(lesson: Lesson) -> None:

@@ -11,7 +11,8 @@ import joblib
 import msgspec
 import numpy as np
 
-from potstill.artifact import Affine, Calibration, Card, Model, Softmax, load
+from potstill.artifact import Card, Model, Softmax, load
+from potstill.distillation.judge import Judge
 from potstill.distillation.modality import begun, families_of
 from potstill.distillation.prepare import Prepared
 from potstill.distillation.recipe import Recipe
@@ -19,8 +20,7 @@ from potstill.distillation.reference import column_reference
 from potstill.distillation.teach import ORIGINS, Taught
 from potstill.errors import UserError
 from potstill.evaluation import measure_latency, measure_memory
-from potstill.evaluation.metrics import log_losses, squared_errors
-from potstill.export import artifact_bytes, carried_tokenizer, compose, fit_temperature
+from potstill.export import artifact_bytes, carried_tokenizer, compose
 from potstill.objectives import KD, MSE
 from potstill.students import Transformer
 from potstill.students.settings import adjusted
@@ -32,7 +32,6 @@ from potstill.types import (
     Budget,
     Dataset,
     FittedStudent,
-    Floats,
     Latency,
     Objective,
     Origin,
@@ -58,6 +57,7 @@ class Searched:
     found: Found
     budget: Budget
     scale: tuple[float, float]
+    judge: Judge
     refitted: dict[Trial, Candidate] = field(default_factory=dict)
 
     def refit(self, candidates: Sequence[Candidate]) -> None:
@@ -82,6 +82,8 @@ class Learnt:
         As they were before, with all candidates.
     budget
         What they are judged by.
+    judge
+        What they were chosen by.
     origins
         Of the rows that they have learned from at last.
     """
@@ -92,6 +94,7 @@ class Learnt:
     found: Found
     scale: tuple[float, float]
     budget: Budget
+    judge: Judge
     origins: tuple[Origin, ...]
     notes: tuple[str, ...]
 
@@ -113,16 +116,18 @@ def search_students(
     device = chosen_device(recipe.device)
     n_rows = sum(len(rows) for rows in taught.transfer.rows.values())
     many = n_rows >= MANY_EXAMPLES or prepared.modality.heavy
+    judge = Judge.of(prepared, taught, scale)
     lesson = make_lesson(
         taught,
         prepared,
         seed=seed,
         device=device,
         workers=joblib.cpu_count() if device == "cpu" and many else 1,
+        trust=judge.hearsay.share if judge.hearsay else 0.0,
     )
     search = Search(
         lesson,
-        assess=Assessor(prepared, scale, budget),
+        assess=Assessor(prepared, judge, budget),
         budget=budget,
         objectives=_objectives(train, recipe),
         limit_s=limit_s,
@@ -132,13 +137,19 @@ def search_students(
     if taught.encoder is not None:
         families = [adjusted(family, tuned=str(taught.encoder)) for family in families]
     found = search.run(families, kinds_of_target(taught, recipe), free_size=student is None)
-    return Searched(search, found, budget, scale)
+    return Searched(search, found, budget, scale, judge)
 
 
 def make_lesson(
-    taught: Taught, prepared: Prepared, *, seed: int, device: str = "cpu", workers: int = 1
+    taught: Taught,
+    prepared: Prepared,
+    *,
+    seed: int,
+    device: str = "cpu",
+    workers: int = 1,
+    trust: float = 0.0,
 ) -> Lesson:
-    """What the candidates of a search learn from and are chosen by."""
+    """What the candidates of a search learn from; see `Lesson`."""
     tensors = {origin: prepared.tensors[part] for part, origin in ORIGINS.items() if part in prepared.tensors}
     scale = _scale(prepared.parts["train"])
     return Lesson(
@@ -154,6 +165,7 @@ def make_lesson(
         device=device,
         workers=workers,
         heavy=prepared.modality.heavy,
+        trust=trust,
     )
 
 
@@ -193,6 +205,7 @@ def settle(
         found=found,
         scale=searched.scale,
         budget=allowed,
+        judge=searched.judge,
         origins=searched.search.final_origins,
         notes=notes,
     )
@@ -286,22 +299,20 @@ def kinds_of_target(taught: Taught, recipe: Recipe) -> list[Targets]:
 
 @final
 class Assessor:
-    """Exports a fitted student with its calibration, times it and scores it on the validation rows."""
+    """Exports a fitted student with its calibration, times it and has it judged."""
 
-    def __init__(self, prepared: Prepared, scale: tuple[float, float], budget: Budget) -> None:
+    def __init__(self, prepared: Prepared, judge: Judge, budget: Budget) -> None:
         self._budget = budget
+        self._judge = judge
         self._schema = prepared.schema
         self._encoder = prepared.encoder
         self._valid = prepared.parts["valid"]
-        self._tensors = prepared.tensors["valid"]
-        self._scale = scale
         self._rows = single_rows(self._valid)
         self._reference = column_reference(prepared)  # its bytes count
 
     def __call__(self, fitted: FittedStudent) -> Assessment:
         valid = self._valid
-        logits = fitted.logits(self._tensors)
-        calibration = calibrate(logits, valid, self._scale)
+        calibration, loss = self._judge.judged(fitted)
         graph = compose(self._encoder, fitted, calibration, task=valid.task, opset=self._budget.opset)
         card = Card(
             name="candidate",
@@ -313,7 +324,7 @@ class Assessor:
         )
         artifact = artifact_bytes(graph, card, valid.rows)
         return Assessment(
-            loss=validation_loss(calibration.apply(logits), valid),
+            loss=loss,
             temperature=calibration.temperature if isinstance(calibration, Softmax) else 1.0,
             size_bytes=len(artifact),
             latency_us=quiet_latency(load(artifact), self._rows),
@@ -338,14 +349,6 @@ def single_rows(dataset: Dataset) -> list[dict[str, Any]]:
     return dataset.rows[:TIMING_ROWS, :].rows(named=True)
 
 
-def calibrate(logits: Floats, valid: Dataset, scale: tuple[float, float]) -> Calibration:
-    """One temperature fitted on the validation labels; for regression the way back to the target's unit."""
-    if not valid.task.is_classification:
-        return Affine(scale=scale[0], shift=scale[1])
-    assert valid.labels is not None
-    return Softmax(temperature=fit_temperature(logits, valid.labels.astype(np.int64), valid.weight))
-
-
 def chosen_device(device: str) -> str:
     """``cpu`` or ``cuda``; ``auto`` takes a GPU where torch finds one."""
     import torch
@@ -358,14 +361,6 @@ def chosen_device(device: str) -> str:
             hint="Leave the device at auto, or say cpu.",
         )
     return device
-
-
-def validation_loss(outputs: Floats, valid: Dataset) -> float:
-    """Mean log-loss of ``(n, K)`` probabilities, or RMSE of ``(n, 1)`` values, by the validation labels."""
-    assert valid.labels is not None
-    if valid.task.is_classification:
-        return float(np.average(log_losses(outputs, valid.labels.astype(np.int64)), weights=valid.weight))
-    return float(np.sqrt(np.average(squared_errors(outputs, valid.labels), weights=valid.weight)))
 
 
 def _scale(train: Dataset) -> tuple[float, float]:

@@ -29,6 +29,7 @@ from potstill.artifact import (
 )
 from potstill.artifact.card import Contender
 from potstill.distillation.columns import Picked
+from potstill.distillation.judge import Judge
 from potstill.distillation.learn import Learnt, quiet_latency, single_rows
 from potstill.distillation.monotone import describe_monotone
 from potstill.distillation.prepare import Prepared
@@ -36,7 +37,6 @@ from potstill.distillation.reference import answered_reference, column_reference
 from potstill.distillation.teach import Taught, TeacherCost
 from potstill.evaluation import measure_batch
 from potstill.evaluation.evidence import Evidence, gather
-from potstill.evaluation.metrics import log_loss, rmse
 from potstill.export import artifact_bytes, carried_tokenizer, check_parity, compose, graph_inputs
 from potstill.report import CandidateFacts, ColumnFacts, ModelFacts, ReportFacts
 from potstill.training.candidates import Candidate, pareto, ranked
@@ -108,7 +108,8 @@ def prove(
         models=models,
         shipped=account.shipped,
         candidates=_candidates(learnt),
-        validation_losses=_validation_losses(taught, prepared.parts["valid"]),
+        validation_losses=_validation_losses(taught, learnt.judge),
+        judged_by=learnt.judge.words,
         budget=learnt.budget,
         columns=_column_facts(picked),
         rows=_row_counts(prepared),
@@ -221,15 +222,10 @@ def _costs(small: Mapping[Contender, _Exported], taught: Taught, test: Dataset) 
     return models
 
 
-def _validation_losses(taught: Taught, valid: Dataset) -> dict[str, float]:
-    """Loss of the teacher and its best member on the rows the candidates were chosen by."""
-    assert valid.labels is not None
+def _validation_losses(taught: Taught, judge: Judge) -> dict[str, float]:
+    """Loss of the teacher and its best member by what the candidates were chosen by."""
     heard = {"teacher": taught.answers.get("valid"), "best_member": taught.best_answers.get("valid")}
-    answers = {name: said for name, said in heard.items() if said is not None}
-    if not valid.task.is_classification:
-        return {name: rmse(said, valid.labels, valid.weight) for name, said in answers.items()}
-    labels = valid.labels.astype(np.int64)
-    return {name: log_loss(said, labels, valid.weight) for name, said in answers.items()}
+    return {name: judge.loss(said) for name, said in heard.items() if said is not None}
 
 
 def _account(learnt: Learnt, taught: Taught, prepared: Prepared, seed: int) -> Card:

@@ -1,6 +1,6 @@
 """Encoder + student + calibration → one ONNX file that answers as they do."""
 
-from potstill.export.calibrate import fit_temperature
+from potstill.export.calibrate import Told, fit_temperature
 from potstill.export.compose import carried_tokenizer, compose
 from potstill.export.inputs import graph_inputs
 from potstill.export.parity import ParityReport, check_parity
@@ -8,6 +8,7 @@ from potstill.export.write import artifact_bytes, write_artifact
 
 __all__ = [
     "ParityReport",
+    "Told",
     "artifact_bytes",
     "carried_tokenizer",
     "check_parity",

@@ -47,7 +47,8 @@ class CandidateFacts(msgspec.Struct, frozen=True, omit_defaults=True):
     name
         Family and what sets it apart: ``mlp ×0.5``.
     loss
-        Log-loss or RMSE on the validation rows (not the test rows).
+        Log-loss or RMSE on the validation rows (not the test rows); where these are few, the teacher's
+        answers to them count beside their labels.
     size_bytes, latency
         Measured on the exported file; None where it was not exported.
     pareto
@@ -120,6 +121,8 @@ class ReportFacts(msgspec.Struct, frozen=True):
         Students the search looked at.
     validation_losses
         Model to loss on the validation rows: what the candidates' losses can be held against.
+    judged_by
+        What the candidates' losses were measured on, in words.
     budget
         What the artifact was allowed to cost.
     columns
@@ -152,6 +155,7 @@ class ReportFacts(msgspec.Struct, frozen=True):
     sentence: str = ""
     candidates: tuple[CandidateFacts, ...] = ()
     validation_losses: dict[str, float] = {}
+    judged_by: str = "validation rows"
     budget: Budget = Budget()
     columns: tuple[ColumnFacts, ...] = ()
     command: str | None = None

@@ -122,7 +122,7 @@ def _draw(
         is_latency = each.latency is not None and costs[id(each)] == each.latency.p50
         _point(axes, each, costs[id(each)], f"#{mark_of(facts, each)}", whisker=is_latency)
     axes.set_xlabel(f"{axis.title} (log scale)")
-    axes.set_title(f"{name} on validation rows, lower is better", loc="left", color=MUTED)
+    axes.set_title(f"{name} on {facts.judged_by}, lower is better", loc="left", color=MUTED)
 
 
 def _references(axes: Any, losses: Mapping[str, float]) -> None:

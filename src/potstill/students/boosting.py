@@ -20,6 +20,9 @@ from potstill.types import Examples, FeatureSpec, Floats, Objective, Progress, S
 Parameters = Callable[[int, CategoryCodes], Mapping[str, Any]]
 """Number of boosting rounds and the codes of the categories to LightGBM's parameters."""
 
+LEAVES_OF_FEW = 10
+"""However few rows there are, a tree may have so many leaves: fewer rows in each than asked for will do."""
+
 
 @dataclass(frozen=True)
 class Boosted:
@@ -77,9 +80,11 @@ def boost(
     judged = labelled_rows(valid) if valid is not None and effort is None else None
     if judged is not None:
         callbacks.append(lightgbm.early_stopping(max(10, n_rounds // 8), verbose=False))
+    own = parameters(rounds(loss.n_scores), features.codes)
     booster = lightgbm.train(
         {
-            **parameters(rounds(loss.n_scores), features.codes),
+            **own,
+            "min_data_in_leaf": min(own["min_data_in_leaf"], max(1, len(train_features) // LEAVES_OF_FEW)),
             **_constraints(spec, features),
             **_every_run(loss, seed),
         },

@@ -24,7 +24,8 @@ class Assessment:
     Parameters
     ----------
     loss
-        Log-loss on the validation labels, or RMSE in the target's unit; lower is better.
+        Log-loss on the validation rows, or RMSE in the target's unit; lower is better. Where they are few,
+        the teacher's answers count beside the labels.
     temperature
         The calibration's temperature; 1 for regression.
     size_bytes, latency_us

@@ -38,7 +38,8 @@ class Generation(NamedTuple):
     transfer
         The rows, with the answers of all together in place of the teacher's.
     loss
-        Of these answers to the validation rows: log-loss, or squared error of standardised values.
+        Of these answers to the validation rows, as candidates are judged by them: log-loss, or squared error
+        of standardised values.
     teacher_loss
         The same of the teacher alone.
     """
@@ -71,7 +72,7 @@ def next_generation(lesson: Lesson, candidates: Sequence[Candidate]) -> Generati
         return None
     asked = sorted(candidates, key=lambda one: one.assessment.loss)[:ASKED]
     answers = [_taught(lesson, "held_out"), *(_answered(one, lesson, lesson.valid.tensors) for one in asked)]
-    evidence = [Evidence(np.stack(answers), lesson.valid.labels, lesson.valid.weight.astype(np.float64))]
+    evidence = [_evidence(lesson, np.stack(answers))]
     weights = select_weights(evidence, task=lesson.task)
     weights = np.where(weights >= LEAST_WEIGHT, weights, 0.0)
     weights /= weights.sum()
@@ -97,6 +98,25 @@ def kinds_of_generation(number: int, kinds: Sequence[Targets]) -> list[Targets]:
         for kind in sorted(kinds, key=lambda kind: -kind.hard_label_weight)
     ]
     return list(dict.fromkeys(told))[:KINDS_TOLD]
+
+
+def _evidence(lesson: Lesson, answers: Floats) -> Evidence:
+    """The labels of the validation rows, into which the teacher's answers are mixed where it is trusted.
+
+    Mixed means each row once for every class, with the weight of that class. Values are left as they are:
+    nobody is too sure of them.
+    """
+    labels, weight = lesson.valid.labels, lesson.valid.weight.astype(np.float64)
+    if not lesson.trust or not lesson.task.is_classification:
+        return Evidence(answers, labels, weight)
+    n_classes = lesson.task.n_outputs
+    known = np.eye(n_classes)[labels.astype(np.int64)]
+    mixed = (1 - lesson.trust) * known + lesson.trust * answers[0]
+    return Evidence(
+        np.repeat(answers, n_classes, axis=1),
+        np.tile(np.arange(n_classes), len(labels)),
+        (weight[:, None] * mixed).ravel(),
+    )
 
 
 def _soft_targets(

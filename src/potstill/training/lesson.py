@@ -87,6 +87,9 @@ class Lesson:
         Fits at work side by side, each in a process of its own.
     heavy
         A fit takes minutes: few are tried, and none is repeated with the validation rows.
+    trust
+        Weight in [0, 1) of the teacher's answers to the validation rows against their labels, where a
+        generation is weighed; above 0 where these rows are few.
     generations
         The same rows with other answers than the teacher's, see `Targets.generation`.
     """
@@ -101,6 +104,7 @@ class Lesson:
     device: str = "cpu"
     workers: int = 1
     heavy: bool = False
+    trust: float = 0.0
     generations: tuple[TransferSet, ...] = ()
 
     def transfer_of(self, targets: Targets) -> TransferSet:
