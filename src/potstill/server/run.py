@@ -16,10 +16,10 @@ from typing import Any
 import msgspec
 import uvicorn
 from starlette.applications import Starlette
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.supervisors import Multiprocess
 
 from potstill.server.app import make_app
+from potstill.server.connection import Config, Connection
 from potstill.server.errors import RequestError
 from potstill.server.models import Models
 from potstill.server.settings import GRACE_S, Settings
@@ -42,43 +42,6 @@ class Listening(msgspec.Struct, frozen=True):
     host: str = "127.0.0.1"
     port: int = 8080
     workers: int = 1
-
-
-class PatientProtocol(HttpToolsProtocol):
-    """uvicorn's protocol, which closes a connection whose headers do not arrive in time."""
-
-    def connection_made(self, transport: Any) -> None:
-        super().connection_made(transport)
-        self._late: asyncio.TimerHandle | None = None
-        self._expect_headers()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._headers_came()
-        super().connection_lost(exc)
-
-    def on_message_begin(self) -> None:
-        self._headers_came()
-        self._expect_headers()
-        super().on_message_begin()
-
-    def on_headers_complete(self) -> None:
-        self._headers_came()
-        super().on_headers_complete()
-
-    def _expect_headers(self) -> None:
-        limit_s = self.config.header_timeout_s if isinstance(self.config, Config) else 10.0
-        self._late = self.loop.call_later(limit_s, self.transport.close)
-
-    def _headers_came(self) -> None:
-        if self._late is not None:
-            self._late.cancel()
-            self._late = None
-
-
-class Config(uvicorn.Config):
-    """uvicorn's configuration, and what its connections look up beside it."""
-
-    header_timeout_s: float = 10.0
 
 
 def serve(settings: Settings, listening: Listening, *, ready: Callable[[], None] = lambda: None) -> None:
@@ -154,7 +117,7 @@ def _config(app: Any, settings: Settings, listening: Listening) -> Config:
         host=listening.host,
         port=listening.port,
         workers=listening.workers,
-        http=PatientProtocol,
+        http=Connection,
         loop="auto",
         ws="none",
         lifespan="on",

@@ -1,0 +1,251 @@
+"""The requests that come by the thousand: read, answered, written and counted, at once or after a wait."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple, TypeAlias, final
+
+from potstill.artifact.columns import Feeds, rows_of
+from potstill.errors import UserError
+from potstill.monitoring.ensemble import Row, told_rows
+from potstill.monitoring.metrics import UNNAMED, ServingMetrics
+from potstill.server import oip
+from potstill.server.errors import RequestError, bad_request, refused
+from potstill.server.models import Models, Served
+from potstill.server.plain import feeds_of_rows, read_rows, write_rows
+from potstill.server.settings import Settings
+from potstill.server.tensors import Tensor, answer_tensors, row_of_tensors, rows_of_tensors
+from potstill.server.traffic import JSON, Reply
+from potstill.types import Bools, Floats
+
+Headers: TypeAlias = Mapping[bytes, bytes]
+"""Names in small letters."""
+
+Answered: TypeAlias = tuple[Floats, Bools | None]
+"""``(n, K)`` answers, and where there is a cascade ``(n,)`` whether the ensemble gave them."""
+
+THREADED_ROWS = 64
+"""From so many rows on a request is answered in a thread: others need not wait for it."""
+
+ENSEMBLE_THREADS = 32
+"""Requests that wait at once for the ensemble of a cascade."""
+
+_HEADER_LENGTH = oip.HEADER_LENGTH.lower().encode()
+
+
+class Question(NamedTuple):
+    """Rows to be answered: ``row`` where it is one, else ``inputs``.
+
+    Parameters
+    ----------
+    served
+        Who is asked.
+    row
+        The row as it came.
+    inputs
+        The rows as the graph takes them.
+    rows
+        Those as they came, where they came as rows.
+    """
+
+    served: Served
+    row: Row | None = None
+    inputs: Feeds | None = None
+    rows: Sequence[Row] | None = None
+
+    @property
+    def many(self) -> Feeds:
+        """The inputs, of a question that has them."""
+        assert self.inputs is not None
+        return self.inputs
+
+    def told_rows(self) -> Sequence[Row]:
+        """The rows as an ensemble may be shown them."""
+        if self.row is not None:
+            return [self.row]
+        if self.rows is not None:
+            return self.rows
+        return told_rows(self.many, self.served.model)
+
+
+Writer: TypeAlias = Callable[[Floats, Bools | None], Reply]
+
+
+class _Call:
+    """What is counted of one request."""
+
+    __slots__ = ("begun", "name", "protocol", "version")
+
+    def __init__(self, protocol: str) -> None:
+        self.protocol = protocol
+        self.name = self.version = UNNAMED
+        self.begun = time.perf_counter()
+
+
+@final
+class Answers:
+    """Answers the two paths of inference, and says what comes of it to the watch and the metrics.
+
+    Parameters
+    ----------
+    settings
+        The limits.
+    models
+        Who answers.
+    metrics
+        Are told of every request.
+    """
+
+    def __init__(self, settings: Settings, models: Models, metrics: ServingMetrics) -> None:
+        self._settings, self._models, self._metrics = settings, models, metrics
+        self._asking = ThreadPoolExecutor(ENSEMBLE_THREADS, "potstill-cascade")
+        self._readers = {"json": self._read_rows, "oip": self._read_tensors}
+
+    def now(
+        self, protocol: str, name: str, version: str | None, headers: Headers, body: bytes
+    ) -> Reply | None:
+        """The answer to a request that has nothing to wait for; None for another, of which nothing is kept.
+
+        Parameters
+        ----------
+        protocol
+            ``json`` or ``oip``.
+        name, version
+            Of the model.
+        headers, body
+            Of the request.
+        """
+        call = _Call(protocol)
+        try:
+            served = self._named(call, name, version)
+            if served.cascade is not None:
+                return None
+            question, write = self._readers[protocol](served, headers, body)
+            outputs = self._computed(question)
+            return None if outputs is None else self._written(call, write, outputs, None)
+        except RequestError as error:
+            return self._refused(call, error)
+
+    async def later(
+        self, protocol: str, name: str, version: str | None, headers: Headers, body: bytes
+    ) -> Reply:
+        """The answer to any request; takes what `now` does."""
+        call = _Call(protocol)
+        try:
+            served = self._named(call, name, version)
+            question, write = self._readers[protocol](served, headers, body)
+            return self._written(call, write, *await self.outputs(question))
+        except RequestError as error:
+            return self._refused(call, error)
+        except asyncio.CancelledError:
+            raise  # it took too long: whoever refuses it counts it
+        except BaseException:
+            self._count(call, 500)
+            raise
+
+    async def outputs(self, question: Question) -> Answered:
+        """What the rows are answered with, which is watched; of a cascade by the ensemble where it must.
+
+        Raises
+        ------
+        RequestError
+            The row is not as the model takes it.
+        """
+        outputs = self._computed(question)
+        if outputs is None:
+            outputs = await asyncio.to_thread(question.served.model.outputs, question.many)
+            _watch(question, question.many, outputs)
+        cascade = question.served.cascade
+        if cascade is None:
+            return outputs, None
+        unsure = cascade.unsure(outputs)
+        if not unsure.any():
+            return cascade.settle(outputs, unsure, question.told_rows)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._asking, cascade.settle, outputs, unsure, question.told_rows)
+
+    def question_of_tensors(self, served: Served, tensors: Sequence[Tensor]) -> Question:
+        """The rows that some tensors hold.
+
+        Raises
+        ------
+        RequestError
+            The tensors are not the model's columns, or hold more rows than are allowed.
+        """
+        row = row_of_tensors(tensors, served.model)
+        if row is not None:
+            return Question(served, row)
+        inputs = rows_of_tensors(tensors, served.model)
+        self._check_rows(rows_of(inputs))
+        return Question(served, None, inputs)
+
+    def _read_tensors(self, served: Served, headers: Headers, body: bytes) -> tuple[Question, Writer]:
+        length = headers.get(_HEADER_LENGTH)
+        asked = oip.read_request(body, None if length is None else length.decode("latin-1"))
+
+        def write(outputs: Floats, _: Bools | None) -> Reply:
+            return Reply(200, *oip.write_answer(served, asked, answer_tensors(served.model, outputs)))
+
+        return self.question_of_tensors(served, asked.tensors), write
+
+    def _read_rows(self, served: Served, headers: Headers, body: bytes) -> tuple[Question, Writer]:  # noqa: ARG002
+        rows = read_rows(body)
+        self._check_rows(len(rows))
+
+        def write(outputs: Floats, asked: Bools | None) -> Reply:
+            return Reply(200, write_rows(served, outputs, asked))
+
+        if len(rows) == 1:
+            return Question(served, rows[0]), write
+        return Question(served, None, feeds_of_rows(rows, served.model), rows), write
+
+    def _computed(self, question: Question) -> Floats | None:
+        """The model's own answers, which are watched; None where they take so long that others would wait."""
+        model = question.served.model
+        if question.row is not None:
+            try:
+                inputs, outputs = model.note_one(question.row)
+            except UserError as error:
+                raise refused(error) from None
+        else:
+            inputs = question.many
+            if rows_of(inputs) >= THREADED_ROWS:
+                return None
+            outputs = model.outputs(inputs)
+        _watch(question, inputs, outputs)
+        return outputs
+
+    def _named(self, call: _Call, name: str, version: str | None) -> Served:
+        served = self._models.named(name, version)
+        call.name, call.version = served.name, served.version
+        return served
+
+    def _written(self, call: _Call, write: Writer, outputs: Floats, asked: Bools | None) -> Reply:
+        reply = write(outputs, asked)
+        self._count(call, reply.status, len(outputs))
+        return reply
+
+    def _refused(self, call: _Call, error: RequestError) -> Reply:
+        self._count(call, error.status)
+        return Reply(error.status, error.body, {**JSON, **error.headers})
+
+    def _count(self, call: _Call, status: int, n_rows: int = 0) -> None:
+        seconds = time.perf_counter() - call.begun
+        self._metrics.answered(
+            call.name, call.version, call.protocol, status=str(status), n_rows=n_rows, seconds=seconds
+        )
+
+    def _check_rows(self, n_rows: int) -> None:
+        if n_rows > self._settings.max_rows:
+            raise bad_request(
+                f"The request has {n_rows:,} rows; at most {self._settings.max_rows:,} are taken."
+            )
+
+
+def _watch(question: Question, inputs: Feeds, outputs: Floats) -> None:
+    watch = question.served.watch
+    if watch is not None and len(outputs):
+        watch.observe(inputs, outputs, question.rows if question.row is None else [question.row])
