@@ -61,13 +61,13 @@ def serve(settings: Settings, listening: Listening, *, ready: Callable[[], None]
     """
     if listening.workers == 1:
         app = make_app(settings)
-        _Single(_config(app, settings, listening), app, ready).run()
+        _Single(config_of(app, settings, listening), app, ready).run()
         return
     Models(Path(settings.source), watched=False)  # says what is wrong before there are processes
     with tempfile.TemporaryDirectory(prefix="potstill-") as folder:
         told = msgspec.structs.replace(settings, workers_folder=folder)
         os.environ[SETTINGS_KEY] = msgspec.json.encode(told).decode()
-        config = _config("potstill.server.run:worker_app", settings, listening)
+        config = config_of("potstill.server.run:worker_app", settings, listening)
         sockets = [config.bind_socket()]
         ready()
         # A worker that dies is replaced; SIGHUP replaces them all in turn, with the models as they are then.
@@ -110,7 +110,7 @@ class _Single(uvicorn.Server):
         asyncio.get_running_loop().run_in_executor(None, work)
 
 
-def _config(app: Any, settings: Settings, listening: Listening) -> Config:
+def config_of(app: Any, settings: Settings, listening: Listening) -> Config:
     config = Config(
         app,
         factory=isinstance(app, str),
