@@ -14,7 +14,7 @@ from uvicorn.server import ServerState
 from potstill.server import Settings
 from potstill.server.connection import BODY_WAIT_S, Config, Connection
 from potstill.server.guard import Admission
-from potstill.server.traffic import SHORT_BODY_BYTES, SHORTCUT_KEY, Reply, Shortcut
+from potstill.server.traffic import SHORT_BODY_BYTES, SHORTCUT_KEY, Reply, Shortcut, Told
 
 SHORT, LONG = b"/v1/models/m:predict", b"/v1/models/late:predict"
 OK = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s"
@@ -32,20 +32,33 @@ class Both:
     reader: asyncio.StreamReader = field(init=False)
     writer: asyncio.StreamWriter = field(init=False)
     state: ServerState = field(default_factory=ServerState)
+    waiting: list[tuple[bytes, Told]] = field(default_factory=list)
     at_once: list[bytes] = field(default_factory=list)
     by_app: list[bytes] = field(default_factory=list)
     scopes: list[Any] = field(default_factory=list)
     app_waits: asyncio.Event = field(default_factory=asyncio.Event)
 
     def now(
-        self, protocol: str, name: str, version: str | None, headers: Mapping[bytes, bytes], body: bytes
-    ) -> Reply | None:
-        if body == b"break":
-            raise RuntimeError("broken")
-        if name != "m":
-            return None
-        self.at_once.append(body)
-        return Reply(200, b"now " + body)
+        self,
+        protocol: str,
+        name: str,
+        version: str | None,
+        headers: Mapping[bytes, bytes],
+        body: bytes,
+        told: Told,
+    ) -> None:
+        if body == b"wait" or self.waiting:
+            self.waiting.append((body, told))
+        elif name == "m":
+            self.at_once.append(body)
+            told(Reply(200, b"now " + body))
+        else:
+            told(None)
+
+    def settle(self) -> None:
+        waiting, self.waiting = self.waiting, []
+        for body, told in waiting:
+            told(None if body == b"break" else Reply(200, b"then " + body))
 
     async def app(self, scope: Any, receive: Any, send: Any) -> None:
         body, more = b"", True
@@ -70,7 +83,7 @@ class Both:
 @asynccontextmanager
 async def connected(**settings: Any) -> AsyncIterator[Both]:
     both = Both()
-    shortcut = Shortcut(Admission(Settings("", **settings)), both.now)
+    shortcut = Shortcut(Admission(Settings("", **settings)), both.now, both.settle)
     config = Config(both.app, http=Connection, ws="none", lifespan="off", interface="asgi3")
     config.load()
     listening = await asyncio.get_running_loop().create_server(
@@ -111,7 +124,6 @@ def test_a_short_request_never_reaches_the_application() -> None:
     "sent",
     [
         post(LONG, b"x"),
-        post(SHORT, b"break"),
         post(SHORT + b"?a=1", b"x"),
         post(b"/v1/models/%6d:predict", b"x"),
         post(b"/v1/models/m", b"x"),
@@ -186,6 +198,51 @@ def test_requests_in_one_segment_are_answered_in_turn() -> None:
         await both.answers(b"app 3", b"app 4", b"app 5", b"app 6")
         both.writer.write(post(SHORT, b"7"))
         await both.answers(b"now 7")
+
+    served(test)
+
+
+def test_what_waits_for_the_end_of_the_turn_is_not_overtaken() -> None:
+    async def test(both: Both) -> None:
+        both.writer.write(b"".join(post(SHORT, body) for body in (b"wait", b"2", b"wait", b"break", b"5")))
+        await both.answers(b"then wait", b"now 2", b"then wait")
+        both.settle()
+        await both.answers(b"now break", b"now 5")
+        assert (both.at_once, both.by_app) == ([b"2", b"break", b"5"], [])
+
+    served(test)
+
+
+@pytest.mark.parametrize("ends", ["settled", "stopped", "gone"])
+def test_what_waits_when_the_connection_ends(ends: str) -> None:
+    async def test(both: Both) -> None:
+        both.writer.write(post(SHORT, b"wait"))
+        while not both.waiting:
+            await asyncio.sleep(0)
+        (connection,) = both.state.connections
+        if ends == "gone":
+            both.writer.close()
+            while both.state.connections:
+                await asyncio.sleep(0)
+            both.settle()
+            assert both.state.total_requests == 0
+            return
+        if ends == "stopped":
+            connection.shutdown()
+        else:
+            await asyncio.sleep(2 * BODY_WAIT_S)
+            both.settle()
+        await both.answers(b"then wait")
+        assert both.by_app == []
+
+    served(test)
+
+
+def test_what_breaks_at_the_end_of_the_turn_is_the_applications() -> None:
+    async def test(both: Both) -> None:
+        both.waiting.append((b"wait", lambda _: None))
+        both.writer.write(post(SHORT, b"break") + post(SHORT, b"next"))
+        await both.answers(b"app break", b"app next")
 
     served(test)
 

@@ -66,10 +66,14 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     noted = []
     now = Answers.now
 
-    def noting(self: Answers, *asked: Any) -> Any:
-        reply = now(self, *asked)
-        noted.append(reply is not None)
-        return reply
+    def noting(self: Answers, *asked: Any) -> None:
+        *request, told = asked
+
+        def telling(reply: Any) -> None:
+            noted.append(reply is not None)
+            told(reply)
+
+        now(self, *request, telling)
 
     monkeypatch.setattr(Answers, "now", noting)
     return noted

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Protocol, final
 
@@ -172,9 +172,8 @@ class Model:
         self._labels: NDArray[Any] = np.array(self.classes)
         self._session = session
         self._tokenizer = None if card.tokenizer is msgspec.UNSET else card.tokenizer
-        table = all(column.kind in TABLE_KINDS for column in card.schema.columns)
-        self._at_once = _ROWS_AT_ONCE if table else _LARGE_ROWS_AT_ONCE
-        self._ask: Asker = OneRow(session, card.schema) if table else _OneLargeRow(self)
+        self._at_once = _ROWS_AT_ONCE if self.is_of_tables else _LARGE_ROWS_AT_ONCE
+        self._ask: Asker = OneRow(session, card.schema) if self.is_of_tables else _OneLargeRow(self)
         self._probes = probes
         self._source = source
         self._answer: Callable[[list[float]], dict[str, Any]] = (
@@ -184,6 +183,11 @@ class Model:
     @property
     def task(self) -> Task:
         return self.card.task
+
+    @property
+    def is_of_tables(self) -> bool:
+        """Whether its rows hold no pictures and no texts, each of which is much work."""
+        return all(column.kind in TABLE_KINDS for column in self.schema.columns)
 
     @property
     def schema(self) -> Schema:
@@ -287,6 +291,22 @@ class Model:
             raise _not_utf8(error) from None
         return inputs, outputs.reshape(1, -1)
 
+    def note_together(self, rows: Sequence[Mapping[str, Any]]) -> tuple[Feeds, Floats]:
+        """A few rows as `note_one` takes them, asked about at once: for tens of rows faster than a table.
+
+        The answers differ from those to each row alone by no more than rounding.
+
+        Raises
+        ------
+        UserError
+            When a row lacks a column or a value is of a wrong type; it does not say which row.
+        """
+        try:
+            inputs, outputs = self._ask.noted_together(rows)
+        except UnicodeEncodeError as error:
+            raise _not_utf8(error) from None
+        return inputs, outputs.reshape(len(rows), -1)
+
     def verify(self) -> Verification:
         """Replay the probe rows the artifact carries, raw values and all.
 
@@ -338,6 +358,8 @@ class Asker(Protocol):
 
     def noted(self, row: Mapping[str, Any]) -> tuple[Feeds, Floats]: ...
 
+    def noted_together(self, rows: Sequence[Mapping[str, Any]]) -> tuple[Feeds, Floats]: ...
+
 
 @final
 class _OneLargeRow:
@@ -355,7 +377,10 @@ class _OneLargeRow:
     def noted(self, row: Mapping[str, Any]) -> tuple[Feeds, Floats]:
         if not isinstance(row, Mapping):
             raise not_a_row(row)
-        inputs = feeds([row], self._model.schema)
+        return self.noted_together([row])
+
+    def noted_together(self, rows: Sequence[Mapping[str, Any]]) -> tuple[Feeds, Floats]:
+        inputs = feeds(list(rows), self._model.schema)
         return inputs, self._model.outputs(inputs)
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, TypeAlias, final
 
+from potstill.artifact import Model
 from potstill.artifact.columns import Feeds, rows_of
 from potstill.errors import UserError
 from potstill.monitoring.ensemble import Row, told_rows
@@ -18,8 +20,10 @@ from potstill.server.models import Models, Served
 from potstill.server.plain import feeds_of_rows, read_rows, write_rows
 from potstill.server.settings import Settings
 from potstill.server.tensors import Tensor, answer_tensors, row_of_tensors, rows_of_tensors
-from potstill.server.traffic import JSON, Reply
+from potstill.server.traffic import JSON, Reply, Told
 from potstill.types import Bools, Floats
+
+log = logging.getLogger("potstill.server")
 
 Headers: TypeAlias = Mapping[bytes, bytes]
 """Names in small letters."""
@@ -72,6 +76,7 @@ class Question(NamedTuple):
 
 
 Writer: TypeAlias = Callable[[Floats, Bools | None], Reply]
+"""Makes the reply of the answers, and of who gave them."""
 
 
 class _Call:
@@ -83,6 +88,15 @@ class _Call:
         self.protocol = protocol
         self.name = self.version = UNNAMED
         self.begun = time.perf_counter()
+
+
+class _Waiting(NamedTuple):
+    """A request that was read, and who is told the reply."""
+
+    call: _Call
+    question: Question
+    write: Writer
+    told: Told
 
 
 @final
@@ -102,12 +116,13 @@ class Answers:
     def __init__(self, settings: Settings, models: Models, metrics: ServingMetrics) -> None:
         self._settings, self._models, self._metrics = settings, models, metrics
         self._asking = ThreadPoolExecutor(ENSEMBLE_THREADS, "potstill-cascade")
+        self._waiting: list[_Waiting] = []
         self._readers = {"json": self._read_rows, "oip": self._read_tensors}
 
     def now(
-        self, protocol: str, name: str, version: str | None, headers: Headers, body: bytes
-    ) -> Reply | None:
-        """The answer to a request that has nothing to wait for; None for another, of which nothing is kept.
+        self, protocol: str, name: str, version: str | None, headers: Headers, body: bytes, told: Told
+    ) -> None:
+        """Answer a request that has nothing to wait for but others of one row, read in the same turn.
 
         Parameters
         ----------
@@ -117,17 +132,68 @@ class Answers:
             Of the model.
         headers, body
             Of the request.
+        told
+            Is given the reply, at once or by `settle`; None where it may take longer, and then nothing of
+            the request is kept.
         """
         call = _Call(protocol)
         try:
             served = self._named(call, name, version)
             if served.cascade is not None:
-                return None
+                told(None)
+                return
             question, write = self._readers[protocol](served, headers, body)
-            outputs = self._computed(question)
-            return None if outputs is None else self._written(call, write, outputs, None)
         except RequestError as error:
-            return self._refused(call, error)
+            told(self._refused(call, error))
+            return
+        except Exception:
+            _log_broken()
+            told(None)
+            return
+        request = _Waiting(call, question, write, told)
+        if question.row is None or served.shadow is not None or not served.model.is_of_tables:
+            self._finish(request)
+            return
+        if not self._waiting:
+            asyncio.get_running_loop().call_soon(self.settle)
+        self._waiting.append(request)
+
+    def settle(self) -> None:
+        """Answer the requests that wait; the rows that one model is asked about are asked about together."""
+        waiting, self._waiting = self._waiting, []
+        groups: dict[Model, list[_Waiting]] = {}
+        for request in waiting:
+            groups.setdefault(request.question.served.model, []).append(request)
+        for requests in groups.values():
+            for request, outputs in zip(requests, self._outputs_together(requests), strict=True):
+                self._finish(request, outputs)
+
+    def _outputs_together(self, requests: Sequence[_Waiting]) -> Sequence[Floats | None]:
+        """``(1, K)`` answers to each, which are watched; None where they are to be asked about one by one."""
+        served = requests[0].question.served
+        if len(requests) > 1:
+            rows = [request.question.row or {} for request in requests]
+            try:
+                inputs, outputs = served.model.note_together(rows)
+            except Exception:  # whichever is wrong, or broken, will say so by itself
+                return [None] * len(requests)
+            if served.watch is not None:
+                served.watch.observe(inputs, outputs)
+            return [outputs[at : at + 1] for at in range(len(outputs))]
+        return [None]
+
+    def _finish(self, request: _Waiting, outputs: Floats | None = None) -> None:
+        """Tell the reply; computes the outputs unless they are given."""
+        call, question, write, told = request
+        reply = None
+        try:
+            outputs = self._computed(question) if outputs is None else outputs
+            reply = None if outputs is None else self._written(call, write, outputs, None)
+        except RequestError as error:
+            reply = self._refused(call, error)
+        except Exception:
+            _log_broken()
+        told(reply)
 
     async def later(
         self, protocol: str, name: str, version: str | None, headers: Headers, body: bytes
@@ -243,6 +309,11 @@ class Answers:
             raise bad_request(
                 f"The request has {n_rows:,} rows; at most {self._settings.max_rows:,} are taken."
             )
+
+
+def _log_broken() -> None:
+    """The usual way will fail likewise, and say so to the caller."""
+    log.exception("a request could not be answered at once")
 
 
 def _watch(question: Question, inputs: Feeds, outputs: Floats) -> None:

@@ -172,7 +172,7 @@ class Server:
 
             calls = await grpc_service.start(self, self.settings)
         await self.siblings.open()
-        yield {SHORTCUT_KEY: Shortcut(self.admission, self.answers.now)}
+        yield {SHORTCUT_KEY: Shortcut(self.admission, self.answers.now, self.answers.settle)}
         await self.siblings.close()
         if looking is not None:
             looking.cancel()

@@ -40,6 +40,8 @@ class Connection(HttpToolsProtocol):
         self._in_headers = False
         self._asked: Asked | None = None
         """Of the request that is kept back; None where none is."""
+        self._is_whole = False
+        """Whether all of it is there, and the shortcut at work."""
         self._expect_headers()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -52,16 +54,18 @@ class Connection(HttpToolsProtocol):
         if self._timer is None:
             if self._in_headers:
                 self._expect_headers()
-            elif self._asked is not None:
+            elif self._asked is not None and not self._is_whole:
                 self._timer = self.loop.call_later(BODY_WAIT_S, self._let_go)
 
     def shutdown(self) -> None:
+        self._settle()
         self._let_go()  # to uvicorn, which finishes what it has begun
         super().shutdown()
 
     def on_message_begin(self) -> None:
+        self._settle()
         self._stop_timer()
-        self._in_headers = True
+        self._in_headers, self._is_whole = True, False
         self._url, self._body = b"", b""
         self._lines: list[tuple[bytes, bytes]] = []
 
@@ -89,17 +93,26 @@ class Connection(HttpToolsProtocol):
             self._body += body
 
     def on_message_complete(self) -> None:
-        if self._asked is not None:
-            self._stop_timer()
-            reply = None
-            if self._shortcut is not None and not self.flow.write_paused:
-                reply = self._shortcut.answer(self._asked, self._headers, self._body)
-            if reply is not None:
-                self._asked = None
-                self._write(reply)
-                return
+        if self._asked is None or self._shortcut is None:
+            super().on_message_complete()
+            return
+        self._stop_timer()
+        self._is_whole = True
+        if self.flow.write_paused:
+            self._told(None)
+        else:
+            self._shortcut.answer(self._asked, self._headers, self._body, self._told)
+
+    def _told(self, reply: Reply | None) -> None:
+        """The shortcut's answer to the request that is kept back, unless the caller has gone."""
+        if self._asked is None:
+            return
+        if reply is None:
             self._hand_over()
-        super().on_message_complete()
+            super().on_message_complete()
+        else:
+            self._asked = None
+            self._write(reply)
 
     def _is_usual(self) -> bool:
         """Whether the request is one of a short body whose length is told, and the next to be answered."""
@@ -121,6 +134,11 @@ class Connection(HttpToolsProtocol):
             head += (name, b": ", value, b"\r\n")
         self.transport.write(b"".join([*head, b"\r\n", reply.body]))
         self.on_response_complete()
+
+    def _settle(self) -> None:
+        """Have the request answered that waits for the end of this turn, if one does."""
+        if self._asked is not None and self._shortcut is not None:
+            self._shortcut.settle()
 
     def _let_go(self) -> None:
         """Hand the request that is kept back over, if one is."""

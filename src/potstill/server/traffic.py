@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple, TypeAlias, final
@@ -10,8 +9,6 @@ from typing import Any, NamedTuple, TypeAlias, final
 from starlette.types import Receive, Scope, Send
 
 from potstill.server.guard import Admission
-
-log = logging.getLogger("potstill.server")
 
 JSON: Mapping[str, str] = {"content-type": "application/json"}
 
@@ -63,8 +60,11 @@ class Asked(NamedTuple):
 Later: TypeAlias = Callable[[str, str, str | None, Mapping[bytes, bytes], bytes], Awaitable[Reply]]
 """What answers a request by protocol, model, version, headers and body, and may wait for others."""
 
-Now: TypeAlias = Callable[[str, str, str | None, Mapping[bytes, bytes], bytes], Reply | None]
-"""The same without a wait; None where there is something to wait for, and then nothing was done."""
+Told: TypeAlias = Callable[[Reply | None], None]
+"""Is given the whole answer, or None where the usual way is to answer."""
+
+Now: TypeAlias = Callable[[str, str, str | None, Mapping[bytes, bytes], bytes, Told], None]
+"""Answers the same without a wait for others than those that came in the same turn of the loop."""
 
 
 @final
@@ -105,11 +105,14 @@ class Shortcut:
     admission
         Who is let in.
     answer
-        Makes the reply.
+        Answers.
+    settle
+        Answers at once what `answer` has left for the end of this turn.
     """
 
-    def __init__(self, admission: Admission, answer: Now) -> None:
+    def __init__(self, admission: Admission, answer: Now, settle: Callable[[], None]) -> None:
         self._admission, self._answer = admission, answer
+        self.settle = settle
 
     def asked(self, url: bytes) -> Asked | None:
         """What a URL asks, None where it may not be answered here."""
@@ -120,15 +123,12 @@ class Shortcut:
                 return Asked(protocol, name.decode(), version.decode() if version else None)
         return None
 
-    def answer(self, asked: Asked, headers: Mapping[bytes, bytes], body: bytes) -> Reply | None:
-        """The whole answer, or None."""
-        if not self._admission.admits(headers):
-            return None
-        try:
-            return self._answer(*asked, headers, body)
-        except Exception:  # the usual way fails likewise, and says so to the caller
-            log.exception("a request could not be answered at once")
-            return None
+    def answer(self, asked: Asked, headers: Mapping[bytes, bytes], body: bytes, told: Told) -> None:
+        """Answer, now or at the end of this turn of the loop."""
+        if self._admission.admits(headers):
+            self._answer(*asked, headers, body, told)
+        else:
+            told(None)
 
 
 async def _body(receive: Receive) -> bytes | None:
