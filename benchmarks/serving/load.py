@@ -12,7 +12,7 @@ from typing import cast
 HEAD_END = b"\r\n\r\n"
 LENGTH = b"content-length:"
 TIMEOUT_S = 30.0
-NUMBER = re.compile(rb"(-?[0-9]+\.[0-9]+(?:[eE][-+]?[0-9]+)?)")
+NUMBER = re.compile(rb"(-?[0-9]+(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?)")
 TOLERANCE = 1e-6
 
 

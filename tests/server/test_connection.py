@@ -33,6 +33,7 @@ class Both:
     writer: asyncio.StreamWriter = field(init=False)
     state: ServerState = field(default_factory=ServerState)
     waiting: list[tuple[bytes, Told]] = field(default_factory=list)
+    alone: list[bool] = field(default_factory=list)
     at_once: list[bytes] = field(default_factory=list)
     by_app: list[bytes] = field(default_factory=list)
     scopes: list[Any] = field(default_factory=list)
@@ -46,7 +47,9 @@ class Both:
         headers: Mapping[bytes, bytes],
         body: bytes,
         told: Told,
+        alone: bool,
     ) -> None:
+        self.alone.append(alone)
         if body == b"wait" or self.waiting:
             self.waiting.append((body, told))
         elif name == "m":
@@ -81,10 +84,17 @@ class Both:
 
 
 @asynccontextmanager
-async def connected(**settings: Any) -> AsyncIterator[Both]:
+async def connected(*, keep_alive_s: int = 5, **settings: Any) -> AsyncIterator[Both]:
     both = Both()
     shortcut = Shortcut(Admission(Settings("", **settings)), both.now, both.settle)
-    config = Config(both.app, http=Connection, ws="none", lifespan="off", interface="asgi3")
+    config = Config(
+        both.app,
+        http=Connection,
+        ws="none",
+        lifespan="off",
+        interface="asgi3",
+        timeout_keep_alive=keep_alive_s,
+    )
     config.load()
     listening = await asyncio.get_running_loop().create_server(
         lambda: Connection(config, both.state, {SHORTCUT_KEY: shortcut}), "127.0.0.1", 0
@@ -245,6 +255,49 @@ def test_what_breaks_at_the_end_of_the_turn_is_the_applications() -> None:
         await both.answers(b"app break", b"app next")
 
     served(test)
+
+
+def test_who_asks_alone_is_known() -> None:
+    async def test(both: Both) -> None:
+        other, writer = await asyncio.open_connection(*both.writer.get_extra_info("peername"))
+        for turn in range(3):
+            both.writer.write(post(SHORT, b"%d" % turn))
+            await both.answers(b"now %d" % turn)
+        writer.write(post(SHORT, b"other"))
+        await asyncio.wait_for(other.readuntil(b"now other"), 5)
+        both.writer.write(post(SHORT, b"3"))
+        await both.answers(b"now 3")
+        assert both.alone == [False, True, True, False, False]
+        writer.close()
+
+    served(test)
+
+
+def test_an_idle_connection_is_closed_after_a_while() -> None:
+    async def test(both: Both) -> None:
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        for path, by in ((SHORT, b"now"), (LONG, b"app"), (SHORT, b"now")):
+            both.writer.write(post(path, b"1"))
+            await both.answers(by + b" 1")
+            await asyncio.sleep(0.45)
+        assert await asyncio.wait_for(both.reader.read(), 5) == b""
+        assert 1.85 < loop.time() - begun < 2.5
+
+    served(test, keep_alive_s=1)
+
+
+def test_an_idle_connection_is_not_closed_while_it_asks() -> None:
+    async def test(both: Both) -> None:
+        both.writer.write(post(SHORT, b"1"))
+        await both.answers(b"now 1")
+        both.app_waits.clear()
+        both.writer.write(post(LONG, b"2"))
+        await asyncio.sleep(1.2)
+        both.app_waits.set()
+        await both.answers(b"app 2")
+
+    served(test, keep_alive_s=1)
 
 
 def test_a_request_may_come_byte_by_byte() -> None:

@@ -67,13 +67,13 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     now = Answers.now
 
     def noting(self: Answers, *asked: Any) -> None:
-        *request, told = asked
+        *request, told, alone = asked
 
         def telling(reply: Any) -> None:
             noted.append(reply is not None)
             told(reply)
 
-        now(self, *request, telling)
+        now(self, *request, telling, alone)
 
     monkeypatch.setattr(Answers, "now", noting)
     return noted

@@ -120,7 +120,14 @@ class Answers:
         self._readers = {"json": self._read_rows, "oip": self._read_tensors}
 
     def now(
-        self, protocol: str, name: str, version: str | None, headers: Headers, body: bytes, told: Told
+        self,
+        protocol: str,
+        name: str,
+        version: str | None,
+        headers: Headers,
+        body: bytes,
+        told: Told,
+        alone: bool,
     ) -> None:
         """Answer a request that has nothing to wait for but others of one row, read in the same turn.
 
@@ -135,6 +142,8 @@ class Answers:
         told
             Is given the reply, at once or by `settle`; None where it may take longer, and then nothing of
             the request is kept.
+        alone
+            Whether no others of one row are to be expected in this turn.
         """
         call = _Call(protocol)
         try:
@@ -151,7 +160,7 @@ class Answers:
             told(None)
             return
         request = _Waiting(call, question, write, told)
-        if question.row is None or served.shadow is not None or not served.model.is_of_tables:
+        if alone or question.row is None or served.shadow is not None or not served.model.is_of_tables:
             self._finish(request)
             return
         if not self._waiting:

@@ -37,6 +37,7 @@ class Connection(HttpToolsProtocol):
         super().connection_made(transport)
         self._shortcut: Shortcut | None = self.app_state.get(SHORTCUT_KEY)
         self._timer: asyncio.TimerHandle | None = None
+        self._idle: asyncio.TimerHandle | None = None
         self._in_headers = False
         self._asked: Asked | None = None
         """Of the request that is kept back; None where none is."""
@@ -46,6 +47,8 @@ class Connection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()
+        if self._idle is not None:
+            self._idle.cancel()
         self._asked = None
         super().connection_lost(exc)
 
@@ -101,7 +104,7 @@ class Connection(HttpToolsProtocol):
         if self.flow.write_paused:
             self._told(None)
         else:
-            self._shortcut.answer(self._asked, self._headers, self._body, self._told)
+            self._shortcut.answer(self._asked, self._headers, self._body, self._told, caller=id(self))
 
     def _told(self, reply: Reply | None) -> None:
         """The shortcut's answer to the request that is kept back, unless the caller has gone."""
@@ -113,6 +116,22 @@ class Connection(HttpToolsProtocol):
         else:
             self._asked = None
             self._write(reply)
+
+    def _close_idle(self) -> None:
+        """Close the connection unless it has asked lately: one timer for many requests."""
+        self._idle = None
+        at_work = self._in_headers or self._asked is not None
+        if self.cycle is not None and not self.cycle.response_complete:
+            at_work = True
+        left_s = self._answered_at + self.timeout_keep_alive - self.loop.time()
+        if at_work or left_s > 0:
+            self._idle = self.loop.call_later(max(left_s, 0.1), self._close_idle)
+        else:
+            self.timeout_keep_alive_handler()
+
+    def on_response_complete(self) -> None:
+        self._answered_at = self.loop.time()
+        super().on_response_complete()
 
     def _is_usual(self) -> bool:
         """Whether the request is one of a short body whose length is told, and the next to be answered."""
@@ -133,7 +152,10 @@ class Connection(HttpToolsProtocol):
         for name, value in (*self.server_state.default_headers, *reply.lines()):
             head += (name, b": ", value, b"\r\n")
         self.transport.write(b"".join([*head, b"\r\n", reply.body]))
-        self.on_response_complete()
+        self.server_state.total_requests += 1
+        self._answered_at = self.loop.time()
+        if self._idle is None:
+            self._idle = self.loop.call_later(self.timeout_keep_alive, self._close_idle)
 
     def _settle(self) -> None:
         """Have the request answered that waits for the end of this turn, if one does."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import multiprocessing
 import os
 import signal
@@ -61,6 +62,7 @@ def serve(settings: Settings, listening: Listening, *, ready: Callable[[], None]
     """
     if listening.workers == 1:
         app = make_app(settings)
+        gc.freeze()  # what is there now stays: nobody need look through it while requests wait
         _Single(config_of(app, settings, listening), app, ready).run()
         return
     Models(Path(settings.source), watched=False)  # says what is wrong before there are processes
@@ -77,7 +79,9 @@ def serve(settings: Settings, listening: Listening, *, ready: Callable[[], None]
 def worker_app() -> Starlette:
     """The application of one of several workers, which end with the process that began them."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    return make_app(msgspec.json.decode(os.environ[SETTINGS_KEY], type=Settings))
+    app = make_app(msgspec.json.decode(os.environ[SETTINGS_KEY], type=Settings))
+    gc.freeze()
+    return app
 
 
 def _end_with_parent() -> None:

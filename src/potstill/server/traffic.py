@@ -63,8 +63,8 @@ Later: TypeAlias = Callable[[str, str, str | None, Mapping[bytes, bytes], bytes]
 Told: TypeAlias = Callable[[Reply | None], None]
 """Is given the whole answer, or None where the usual way is to answer."""
 
-Now: TypeAlias = Callable[[str, str, str | None, Mapping[bytes, bytes], bytes, Told], None]
-"""Answers the same without a wait for others than those that came in the same turn of the loop."""
+Now: TypeAlias = Callable[[str, str, str | None, Mapping[bytes, bytes], bytes, Told, bool], None]
+"""Answers the same, and waits for nothing but others of the same turn of the loop, unless it is alone."""
 
 
 @final
@@ -113,6 +113,7 @@ class Shortcut:
     def __init__(self, admission: Admission, answer: Now, settle: Callable[[], None]) -> None:
         self._admission, self._answer = admission, answer
         self.settle = settle
+        self._last_caller = 0
 
     def asked(self, url: bytes) -> Asked | None:
         """What a URL asks, None where it may not be answered here."""
@@ -123,12 +124,25 @@ class Shortcut:
                 return Asked(protocol, name.decode(), version.decode() if version else None)
         return None
 
-    def answer(self, asked: Asked, headers: Mapping[bytes, bytes], body: bytes, told: Told) -> None:
-        """Answer, now or at the end of this turn of the loop."""
-        if self._admission.admits(headers):
-            self._answer(*asked, headers, body, told)
-        else:
+    def answer(
+        self, asked: Asked, headers: Mapping[bytes, bytes], body: bytes, told: Told, *, caller: int
+    ) -> None:
+        """Answer, now or at the end of this turn of the loop.
+
+        Parameters
+        ----------
+        asked, headers, body
+            The request.
+        told
+            Is given the reply.
+        caller
+            Number of the connection: who asks twice with nobody between is alone, and waits for nobody.
+        """
+        if not self._admission.admits(headers):
             told(None)
+            return
+        alone, self._last_caller = caller == self._last_caller, caller
+        self._answer(*asked, headers, body, told, alone)
 
 
 async def _body(receive: Receive) -> bytes | None:
