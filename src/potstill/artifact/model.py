@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
-from typing import TYPE_CHECKING, Any, Protocol, final
+from typing import TYPE_CHECKING, Any, final
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from potstill.artifact.card import Card, decode_card
-from potstill.artifact.columns import Feeds, feeds, rows_of, slice_feeds
+from potstill.artifact.columns import Feeds, concat_feeds, feeds, rows_of, slice_feeds
 from potstill.artifact.envelope import CARD_KEY, PROBES_KEY, open_envelope, read_file
-from potstill.artifact.one_row import OneRow, not_a_row
+from potstill.artifact.one_row import Asker, Noted, OneRow, not_a_row
 from potstill.artifact.probes import Probes, as_array
 from potstill.artifact.session import open_session
 from potstill.errors import ArtifactError, UserError
@@ -272,13 +272,13 @@ class Model:
         except UnicodeEncodeError as error:
             raise _not_utf8(error) from None
 
-    def note_one(self, row: Mapping[str, Any]) -> tuple[Feeds, Floats]:
+    def note_one(self, row: Mapping[str, Any]) -> tuple[Noted, Floats]:
         """One row as fast as `predict_one`, in the form that a watch takes note of.
 
         Returns
         -------
         tuple
-            What `feeds` makes of a list with the row alone, and what `outputs` answers to it.
+            What `noted_feeds` makes the row's inputs of, and what `outputs` answers to it.
 
         Raises
         ------
@@ -286,10 +286,14 @@ class Model:
             When the row lacks a column or a value is of a wrong type.
         """
         try:
-            inputs, outputs = self._ask.noted(row)
+            noted, outputs = self._ask.noted(row)
         except UnicodeEncodeError as error:
             raise _not_utf8(error) from None
-        return inputs, outputs.reshape(1, -1)
+        return noted, outputs.reshape(1, -1)
+
+    def noted_feeds(self, noted: Sequence[Noted]) -> Feeds:
+        """What `feeds` makes of a list with the rows that `note_one` has noted."""
+        return self._ask.feeds(noted)
 
     def note_together(self, rows: Sequence[Mapping[str, Any]]) -> tuple[Feeds, Floats]:
         """A few rows as `note_one` takes them, asked about at once: for tens of rows faster than a table.
@@ -351,16 +355,6 @@ class Model:
         return {"label": label, "probabilities": dict(zip(self.classes, probabilities, strict=True))}
 
 
-class Asker(Protocol):
-    """Answers single rows; see `OneRow`."""
-
-    def __call__(self, row: Mapping[str, Any]) -> list[float]: ...
-
-    def noted(self, row: Mapping[str, Any]) -> tuple[Feeds, Floats]: ...
-
-    def noted_together(self, rows: Sequence[Mapping[str, Any]]) -> tuple[Feeds, Floats]: ...
-
-
 @final
 class _OneLargeRow:
     """Single rows of pictures and texts, which take the way of many: reading them is little of the work."""
@@ -374,10 +368,13 @@ class _OneLargeRow:
         answer: list[float] = self.noted(row)[1].ravel().tolist()
         return answer
 
-    def noted(self, row: Mapping[str, Any]) -> tuple[Feeds, Floats]:
+    def noted(self, row: Mapping[str, Any]) -> tuple[Noted, Floats]:
         if not isinstance(row, Mapping):
             raise not_a_row(row)
         return self.noted_together([row])
+
+    def feeds(self, noted: Sequence[Noted]) -> Feeds:
+        return concat_feeds(list(noted))
 
     def noted_together(self, rows: Sequence[Mapping[str, Any]]) -> tuple[Feeds, Floats]:
         inputs = feeds(list(rows), self._model.schema)

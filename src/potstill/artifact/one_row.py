@@ -8,7 +8,7 @@ from array import array
 from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
 from types import NoneType
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, final
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +41,21 @@ _KEPT_LEVELS = 1000
 Read: TypeAlias = tuple["array[float]", Sequence[str], Sequence[float]]
 """A row's numbers (numeric columns, then boolean ones), texts and dates (days since 1970-01-01)."""
 
+Noted: TypeAlias = Any
+"""A row that was answered alone: its model knows what it is."""
+
+
+class Asker(Protocol):
+    """Answers single rows; see `OneRow`."""
+
+    def __call__(self, row: Mapping[str, Any]) -> list[float]: ...
+
+    def noted(self, row: Mapping[str, Any]) -> tuple[Noted, Floats]: ...
+
+    def feeds(self, noted: Sequence[Noted]) -> Feeds: ...
+
+    def noted_together(self, rows: Sequence[Mapping[str, Any]]) -> tuple[Feeds, Floats]: ...
+
 
 @final
 class OneRow:
@@ -70,10 +85,14 @@ class OneRow:
         """
         return self._bound().answer(*self._reader.read(row)).ravel().tolist()
 
-    def noted(self, row: Mapping[str, Any]) -> tuple[Feeds, Floats]:
-        """The row's ``(1,)`` inputs and the answer, in arrays of their own; raises as the call does."""
+    def noted(self, row: Mapping[str, Any]) -> tuple[Read, Floats]:
+        """What was read of the row and the answer, in an array of its own; raises as the call does."""
         read = self._reader.read(row)
-        return self._reader.feeds([read]), self._bound().answer(*read).copy()
+        return read, self._bound().answer(*read).copy()
+
+    def feeds(self, noted: Sequence[Read]) -> Feeds:
+        """The ``(n,)`` inputs of the graph for rows that were read."""
+        return self._reader.feeds(noted)
 
     def noted_together(self, rows: Sequence[Mapping[str, Any]]) -> tuple[Feeds, Floats]:
         """The ``(n,)`` inputs and the answers of a few rows that are asked about at once; raises likewise."""

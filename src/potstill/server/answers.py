@@ -232,7 +232,7 @@ class Answers:
         outputs = self._computed(question)
         if outputs is None:
             outputs = await asyncio.to_thread(question.served.model.outputs, question.many)
-            _watch(question, question.many, outputs)
+            _watch(question, outputs)
         cascade = question.served.cascade
         if cascade is None:
             return outputs, None
@@ -279,18 +279,19 @@ class Answers:
 
     def _computed(self, question: Question) -> Floats | None:
         """The model's own answers, which are watched; None where they take so long that others would wait."""
-        model = question.served.model
-        if question.row is not None:
+        model, watch, row = question.served.model, question.served.watch, question.row
+        if row is not None:
             try:
-                inputs, outputs = model.note_one(question.row)
+                noted, outputs = model.note_one(row)
             except UserError as error:
                 raise refused(error) from None
-        else:
-            inputs = question.many
-            if rows_of(inputs) >= THREADED_ROWS:
-                return None
-            outputs = model.outputs(inputs)
-        _watch(question, inputs, outputs)
+            if watch is not None:
+                watch.observe_one(noted, outputs, row)
+            return outputs
+        if rows_of(question.many) >= THREADED_ROWS:
+            return None
+        outputs = model.outputs(question.many)
+        _watch(question, outputs)
         return outputs
 
     def _named(self, call: _Call, name: str, version: str | None) -> Served:
@@ -325,7 +326,7 @@ def _log_broken() -> None:
     log.exception("a request could not be answered at once")
 
 
-def _watch(question: Question, inputs: Feeds, outputs: Floats) -> None:
+def _watch(question: Question, outputs: Floats) -> None:
     watch = question.served.watch
     if watch is not None and len(outputs):
-        watch.observe(inputs, outputs, question.rows if question.row is None else [question.row])
+        watch.observe(question.many, outputs, question.rows)

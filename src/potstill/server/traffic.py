@@ -12,11 +12,21 @@ from potstill.server.guard import Admission
 
 JSON: Mapping[str, str] = {"content-type": "application/json"}
 
+
+def _lines(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
+    return [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+
+
+_JSON_LINES = _lines(JSON)
+
 SHORTCUT_KEY = "potstill.shortcut"
 """Where the application's lifespan leaves the `Shortcut` for its connections."""
 
 SHORT_BODY_BYTES = 16_384
 """Bodies up to this size may be answered at once; longer ones hold rows enough for others to go first."""
+
+_KEPT_URLS = 1000
+"""URLs whose meaning is kept; there may be as many wrong ones as a caller likes."""
 
 _NAME = rb"([\w.~-]+)"
 _SHORT_URLS = (
@@ -45,7 +55,7 @@ class Reply(NamedTuple):
 
     def lines(self) -> list[tuple[bytes, bytes]]:
         """Names, in small letters, and values of all headers."""
-        told = [(name.lower().encode(), value.encode()) for name, value in self.headers.items()]
+        told = _JSON_LINES if self.headers is JSON else _lines(self.headers)
         return [*told, (b"content-length", b"%d" % len(self.body))]
 
 
@@ -114,15 +124,16 @@ class Shortcut:
         self._admission, self._answer = admission, answer
         self.settle = settle
         self._last_caller = 0
+        self._urls: dict[bytes, Asked] = {}
 
     def asked(self, url: bytes) -> Asked | None:
         """What a URL asks, None where it may not be answered here."""
-        for protocol, pattern in _SHORT_URLS:
-            found = pattern.fullmatch(url)
-            if found is not None:
-                name, version = found.groups()
-                return Asked(protocol, name.decode(), version.decode() if version else None)
-        return None
+        known = self._urls.get(url)
+        if known is None:
+            known = _asked(url)
+            if known is not None and len(self._urls) < _KEPT_URLS:
+                self._urls[url] = known
+        return known
 
     def answer(
         self, asked: Asked, headers: Mapping[bytes, bytes], body: bytes, told: Told, *, caller: int
@@ -143,6 +154,15 @@ class Shortcut:
             return
         alone, self._last_caller = caller == self._last_caller, caller
         self._answer(*asked, headers, body, told, alone)
+
+
+def _asked(url: bytes) -> Asked | None:
+    for protocol, pattern in _SHORT_URLS:
+        found = pattern.fullmatch(url)
+        if found is not None:
+            name, version = found.groups()
+            return Asked(protocol, name.decode(), version.decode() if version else None)
+    return None
 
 
 async def _body(receive: Receive) -> bytes | None:
