@@ -19,9 +19,9 @@ One row at a time, of an artifact of adult (14 mixed columns); callers and serve
 SERVERS = """
 ## Beside other servers
 
-One client that asks the servers in turn, a hundred requests to each, then 16 clients that ask one server after
-the other. All servers load the artifact with potstill. *Bare* answers with bytes that are always the same; *by
-hand* is the same server with `predict_one` in it, and nothing else: no limits, no watch, no metrics.
+One client that asks the servers in turn, a hundred requests to each, then 16 clients that ask one server
+after the other. All servers load the artifact with potstill. *Bare* answers with bytes that are always the
+same; *by hand* is that server with `predict_one` in it and nothing else: no limits, no watch, no metrics.
 
 """
 IN_PROCESS = """
@@ -33,8 +33,9 @@ IN_PROCESS = """
 SOAK = """
 ## Soak
 
-16 clients ask for a share of what the server can answer, evenly in time, while the artifact is exchanged twice a
-second, others send half a request and stay, and malformed bodies come; all answers are held against the model's.
+16 clients ask for a share of what the server can answer, evenly in time, while the artifact is exchanged
+twice a second, others send half a request and stay, and malformed bodies come; all answers are held against
+the model's own.
 
 """
 
@@ -64,7 +65,7 @@ def servers_table(figures: list[dict[str, Any]]) -> str:
     """One row a server."""
     by_name = {each["name"]: each for each in figures}
     lines = [
-        "| server | one client, median | p99 | × bare | × by hand | 16 clients, rows/s | potstill is × | wrong |",
+        "| server | one client, median | p99 | × bare | × by hand | 16 clients, rows/s | ours is × | wrong |",
         "|---|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for name, each in by_name.items():
