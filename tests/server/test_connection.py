@@ -248,11 +248,20 @@ def test_what_waits_when_the_connection_ends(ends: str) -> None:
     served(test)
 
 
-def test_what_breaks_at_the_end_of_the_turn_is_the_applications() -> None:
+@pytest.mark.parametrize("pipelined", [True, False])
+def test_what_breaks_at_the_end_of_the_turn_is_the_applications(pipelined: bool) -> None:
     async def test(both: Both) -> None:
         both.waiting.append((b"wait", lambda _: None))
-        both.writer.write(post(SHORT, b"break") + post(SHORT, b"next"))
-        await both.answers(b"app break", b"app next")
+        both.writer.write(post(SHORT, b"break"))
+        if pipelined:
+            both.writer.write(post(SHORT, b"next"))
+        else:
+            while len(both.waiting) < 2:
+                await asyncio.sleep(0)
+            both.settle()
+        await both.answers(b"app break", *([b"app next"] if pipelined else []))
+        both.writer.write(post(SHORT, b"last"))
+        await both.answers(b"now last")
 
     served(test)
 
