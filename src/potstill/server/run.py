@@ -115,6 +115,7 @@ class _Single(uvicorn.Server):
 
 
 def config_of(app: Any, settings: Settings, listening: Listening) -> Config:
+    """How uvicorn runs the application, or what a worker finds it by."""
     config = Config(
         app,
         factory=isinstance(app, str),
