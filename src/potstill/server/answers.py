@@ -148,17 +148,17 @@ class Answers:
         call = _Call(protocol)
         try:
             served = self._named(call, name, version)
-            if served.cascade is not None:
-                told(None)
-                return
-            question, write = self._readers[protocol](served, headers, body)
+            read = None if served.cascade is not None else self._readers[protocol](served, headers, body)
         except RequestError as error:
             told(self._refused(call, error))
             return
         except Exception:
             _log_broken()
+            read = None
+        if read is None:
             told(None)
             return
+        question, write = read
         request = _Waiting(call, question, write, told)
         if alone or question.row is None or served.shadow is not None or not served.model.is_of_tables:
             self._finish(request)

@@ -108,7 +108,7 @@ class Connection(HttpToolsProtocol):
 
     def _told(self, reply: Reply | None) -> None:
         """The shortcut's answer to the request that is kept back, unless the caller has gone."""
-        if self._asked is None:
+        if self._asked is None or self.transport.is_closing():
             return
         if reply is None:
             self._hand_over()
