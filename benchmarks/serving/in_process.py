@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from pages import OUT, in_process_table, save
 
 import potstill
 from potstill.artifact import feeds
@@ -44,17 +45,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("models", nargs="+", type=Path, metavar="MODEL.onnx")
     parser.add_argument("--calls", type=int, default=5000, help="of each kind (default 5000)")
-    parser.add_argument("--json", type=Path, help="write the figures here, too")
+    parser.add_argument("--out", type=Path, default=OUT, metavar="FOLDER", help="of the results")
     asked = parser.parse_args()
     results = [measure(path, calls=asked.calls) for path in asked.models]
-    print("| model | columns | bare session.run | predict_one | ratio | p99 | 8 threads, rows/s | wrong |")
-    print("|---|--:|--:|--:|--:|--:|--:|--:|")
-    for one in results:
-        times = f"{one.bare_us:.1f} µs | {one.predict_one_us:.1f} µs | {one.ratio:.2f}"
-        rest = f"{one.predict_one_p99_us:.0f} µs | {one.threads_per_s:,.0f} | {one.wrong_answers}"
-        print(f"| {one.name} | {one.n_columns} | {times} | {rest} |")
-    if asked.json:
-        asked.json.write_bytes(msgspec.json.format(msgspec.json.encode(results)))
+    save("in_process", results, asked.out)
+    print(in_process_table(msgspec.to_builtins(results)))
 
 
 def measure(path: Path, *, calls: int) -> InProcess:

@@ -26,13 +26,12 @@ from typing import Any
 
 import msgspec
 from load import OneClient, Questions, ServerFailed, in_turn, many_at_once
+from pages import BARE, BY_HAND, OURS, OUT, save, servers_table
 
 import potstill
 
 HERE = Path(__file__).parent
 SOURCE = Path(potstill.__file__).parent.parent
-OURS = "potstill, rows"
-BARE = "bare asyncio + httptools"
 DATATYPES = {"numeric": "FP32", "boolean": "BOOL", "categorical": "BYTES", "date": "BYTES"}
 START_S = 60.0
 
@@ -55,14 +54,13 @@ def main() -> None:
     parser.add_argument("--calls", type=int, default=3000, help="of one client, each server (default 3000)")
     parser.add_argument("--seconds", type=float, default=2.0, help="of 16 clients, a round (default 2)")
     parser.add_argument("--rounds", type=int, default=3, help="of 16 clients (default 3)")
-    parser.add_argument("--json", type=Path, help="write the figures here, too")
+    parser.add_argument("--out", type=Path, default=OUT, metavar="FOLDER", help="of the results")
     asked = parser.parse_args()
     with contextlib.ExitStack() as stack:
         servers = start_all(asked, stack)
         figures = measure(servers, asked)
-    print(table(figures))
-    if asked.json:
-        asked.json.write_bytes(msgspec.json.format(msgspec.json.encode(figures)))
+    save("servers", figures, asked.out)
+    print(servers_table(msgspec.to_builtins(figures)))
 
 
 def start_all(asked: argparse.Namespace, stack: contextlib.ExitStack) -> dict[str, Questions]:
@@ -80,7 +78,7 @@ def start_all(asked: argparse.Namespace, stack: contextlib.ExitStack) -> dict[st
 
     servers = {
         BARE: peer(sys.executable, "bare", "/"),
-        "the same, by hand": peer(sys.executable, "by-hand", "/"),
+        BY_HAND: peer(sys.executable, "by-hand", "/"),
     }
     port = free_port()
     stack.enter_context(running([sys.executable, "-m", "potstill.cli", "serve", path, "--port", str(port)]))
@@ -130,20 +128,6 @@ def measure(servers: dict[str, Questions], asked: argparse.Namespace) -> list[Fi
         )
         for name, questions in servers.items()
     ]
-
-
-def table(figures: list[Figures]) -> str:
-    bare_us = next(each.p50_us for each in figures if each.name == BARE)
-    ours = next(each.per_second_at_16 for each in figures if each.name == OURS)
-    lines = [
-        "| server | one client, median | p99 | × bare | 16 clients, rows/s | potstill is × | wrong answers |",
-        "|---|--:|--:|--:|--:|--:|--:|",
-    ]
-    for each in figures:
-        one = f"{each.p50_us:.0f} µs | {each.p99_us:.0f} µs | {each.p50_us / bare_us:.2f}"
-        many = f"{each.per_second_at_16:,.0f} | {ours / each.per_second_at_16:.1f}"
-        lines.append(f"| {each.name} | {one} | {many} | {each.wrong_answers} |")
-    return "\n".join(lines)
 
 
 @contextlib.contextmanager

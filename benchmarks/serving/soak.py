@@ -30,6 +30,7 @@ from pathlib import Path
 
 import msgspec
 from load import HEAD_END, Questions, many_at_once, split
+from pages import OUT, save
 from servers import free_port, running, wait_for
 
 import potstill
@@ -100,7 +101,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--share", type=float, default=0.8, help="of the capacity (default 0.8)")
     parser.add_argument("--calm", action="store_true", help="no faults")
-    parser.add_argument("--json", type=Path, help="write the figures here, too")
+    parser.add_argument("--out", type=Path, default=OUT, metavar="FOLDER", help="of the results")
     asked = parser.parse_args()
     model = potstill.load(asked.model)
     rows = model.probe_rows
@@ -120,8 +121,7 @@ def main() -> None:
             soaked = asyncio.run(soak(target, asked, capacity))
     for name, value in msgspec.structs.asdict(soaked).items():
         print(f"{name:28} {value:,.3f}" if isinstance(value, float) else f"{name:28} {value:,}")
-    if asked.json:
-        asked.json.write_bytes(msgspec.json.format(msgspec.json.encode(soaked)))
+    save("soak", soaked, asked.out)
     sys.exit(bool(soaked.n_wrong or soaked.n_failed or soaked.n_malformed_badly_answered))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 
 from potstill.artifact import feeds, load, one_row
@@ -37,7 +38,8 @@ def test_a_level_that_is_not_kept_is_answered_the_same(binary, rows, monkeypatch
 
 def test_inputs_and_outputs_of_one_row_are_those_of_a_table(model, rows):
     for row in (rows[0] | {"job": job} for job in JOBS):
-        (one, answer), table = model.note_one(row), feeds([row], model.schema)
+        (noted, answer), table = model.note_one(row), feeds([row], model.schema)
+        one = model.noted_feeds([noted])
         assert answer.tolist() == model.outputs(table).tolist()
         assert {name: (values.dtype, values.tolist()) for name, values in one.items()} == {
             name: (values.dtype, values.tolist()) for name, values in table.items()
@@ -46,10 +48,24 @@ def test_inputs_and_outputs_of_one_row_are_those_of_a_table(model, rows):
 
 def test_what_was_noted_stays(model, rows):
     noted = [model.note_one(row) for row in rows]
-    for (inputs, outputs), row in zip(noted, rows, strict=True):
-        table = feeds([row], model.schema)
-        assert outputs.tolist() == model.outputs(table).tolist()
-        assert [str(values) for values in inputs.values()] == [str(table[name]) for name in inputs]
+    table = feeds(rows, model.schema)
+    answers = [outputs.tolist()[0] for _, outputs in noted]
+    np.testing.assert_allclose(answers, model.outputs(table), atol=1e-6)
+    inputs = model.noted_feeds([one for one, _ in noted])
+    assert {name: (values.dtype, values.shape) for name, values in inputs.items()} == {
+        name: (values.dtype, values.shape) for name, values in table.items()
+    }
+    assert [str(values) for values in inputs.values()] == [str(table[name]) for name in inputs]
+
+
+def test_rows_asked_about_together_are_answered_as_a_table(model, rows):
+    table = feeds(rows, model.schema)
+    inputs, outputs = model.note_together(rows)
+    assert outputs.shape == (len(rows), model.task.n_outputs)
+    np.testing.assert_allclose(outputs, model.outputs(table), atol=1e-6)
+    assert [str(values) for values in inputs.values()] == [str(table[name]) for name in inputs]
+    with pytest.raises(UserError):
+        model.note_together([*rows, {}])
 
 
 def test_a_refused_row_leaves_nothing_for_the_next(model, rows):

@@ -49,7 +49,7 @@ def test_a_slow_request_ends(
     async def slow(*_: object) -> None:
         await asyncio.sleep(10)
 
-    monkeypatch.setattr("potstill.server.app.Server.outputs", slow)
+    monkeypatch.setattr("potstill.server.answers.Answers.outputs", slow)
     client = limited(request_timeout_s=0.05)
     answer = client.post(PREDICT, json={"instances": rows})
     assert (answer.status_code, "0.05 s" in answer.json()["error"]) == (408, True)
@@ -82,7 +82,7 @@ def test_what_breaks_inside_is_not_shown(
     def broken(body: bytes) -> None:
         raise RuntimeError("/secret/path")
 
-    monkeypatch.setattr("potstill.server.app.read_rows", broken)
+    monkeypatch.setattr("potstill.server.answers.read_rows", broken)
     answer = client.post(PREDICT, json={"instances": []})
     assert answer.status_code == 500
     assert "secret" not in answer.text

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
-from typing import TYPE_CHECKING, Any, Protocol, final
+from typing import TYPE_CHECKING, Any, final
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from potstill.artifact.card import Card, decode_card
-from potstill.artifact.columns import Feeds, feeds, rows_of, slice_feeds
+from potstill.artifact.columns import Feeds, concat_feeds, feeds, rows_of, slice_feeds
 from potstill.artifact.envelope import CARD_KEY, PROBES_KEY, open_envelope, read_file
-from potstill.artifact.one_row import OneRow, not_a_row
+from potstill.artifact.one_row import Asker, Noted, OneRow, not_a_row
 from potstill.artifact.probes import Probes, as_array
 from potstill.artifact.session import open_session
 from potstill.errors import ArtifactError, UserError
@@ -172,9 +172,8 @@ class Model:
         self._labels: NDArray[Any] = np.array(self.classes)
         self._session = session
         self._tokenizer = None if card.tokenizer is msgspec.UNSET else card.tokenizer
-        table = all(column.kind in TABLE_KINDS for column in card.schema.columns)
-        self._at_once = _ROWS_AT_ONCE if table else _LARGE_ROWS_AT_ONCE
-        self._ask: Asker = OneRow(session, card.schema) if table else _OneLargeRow(self)
+        self._at_once = _ROWS_AT_ONCE if self.is_of_tables else _LARGE_ROWS_AT_ONCE
+        self._ask: Asker = OneRow(session, card.schema) if self.is_of_tables else _OneLargeRow(self)
         self._probes = probes
         self._source = source
         self._answer: Callable[[list[float]], dict[str, Any]] = (
@@ -184,6 +183,11 @@ class Model:
     @property
     def task(self) -> Task:
         return self.card.task
+
+    @property
+    def is_of_tables(self) -> bool:
+        """Whether its rows hold no pictures and no texts, each of which is much work."""
+        return all(column.kind in TABLE_KINDS for column in self.schema.columns)
 
     @property
     def schema(self) -> Schema:
@@ -268,13 +272,13 @@ class Model:
         except UnicodeEncodeError as error:
             raise _not_utf8(error) from None
 
-    def note_one(self, row: Mapping[str, Any]) -> tuple[Feeds, Floats]:
+    def note_one(self, row: Mapping[str, Any]) -> tuple[Noted, Floats]:
         """One row as fast as `predict_one`, in the form that a watch takes note of.
 
         Returns
         -------
         tuple
-            What `feeds` makes of a list with the row alone, and what `outputs` answers to it.
+            What `noted_feeds` makes the row's inputs of, and what `outputs` answers to it.
 
         Raises
         ------
@@ -282,10 +286,30 @@ class Model:
             When the row lacks a column or a value is of a wrong type.
         """
         try:
-            inputs, outputs = self._ask.noted(row)
+            noted, outputs = self._ask.noted(row)
         except UnicodeEncodeError as error:
             raise _not_utf8(error) from None
-        return inputs, outputs.reshape(1, -1)
+        return noted, outputs.reshape(1, -1)
+
+    def noted_feeds(self, noted: Sequence[Noted]) -> Feeds:
+        """What `feeds` makes of a list with the rows that `note_one` has noted."""
+        return self._ask.feeds(noted)
+
+    def note_together(self, rows: Sequence[Mapping[str, Any]]) -> tuple[Feeds, Floats]:
+        """A few rows as `note_one` takes them, asked about at once: for tens of rows faster than a table.
+
+        The answers differ from those to each row alone by no more than rounding.
+
+        Raises
+        ------
+        UserError
+            When a row lacks a column or a value is of a wrong type; it does not say which row.
+        """
+        try:
+            inputs, outputs = self._ask.noted_together(rows)
+        except UnicodeEncodeError as error:
+            raise _not_utf8(error) from None
+        return inputs, outputs.reshape(len(rows), -1)
 
     def verify(self) -> Verification:
         """Replay the probe rows the artifact carries, raw values and all.
@@ -331,14 +355,6 @@ class Model:
         return {"label": label, "probabilities": dict(zip(self.classes, probabilities, strict=True))}
 
 
-class Asker(Protocol):
-    """Answers single rows; see `OneRow`."""
-
-    def __call__(self, row: Mapping[str, Any]) -> list[float]: ...
-
-    def noted(self, row: Mapping[str, Any]) -> tuple[Feeds, Floats]: ...
-
-
 @final
 class _OneLargeRow:
     """Single rows of pictures and texts, which take the way of many: reading them is little of the work."""
@@ -352,10 +368,16 @@ class _OneLargeRow:
         answer: list[float] = self.noted(row)[1].ravel().tolist()
         return answer
 
-    def noted(self, row: Mapping[str, Any]) -> tuple[Feeds, Floats]:
+    def noted(self, row: Mapping[str, Any]) -> tuple[Noted, Floats]:
         if not isinstance(row, Mapping):
             raise not_a_row(row)
-        inputs = feeds([row], self._model.schema)
+        return self.noted_together([row])
+
+    def feeds(self, noted: Sequence[Noted]) -> Feeds:
+        return concat_feeds(list(noted))
+
+    def noted_together(self, rows: Sequence[Mapping[str, Any]]) -> tuple[Feeds, Floats]:
+        inputs = feeds(list(rows), self._model.schema)
         return inputs, self._model.outputs(inputs)
 
 

@@ -8,9 +8,10 @@ from array import array
 from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
 from types import NoneType
-from typing import TYPE_CHECKING, Any, NamedTuple, final
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from potstill.artifact.columns import Feeds, wrong_value
 from potstill.artifact.frames import missing_columns
@@ -36,6 +37,24 @@ _PLAIN: dict[ColumnKind, frozenset[type]] = {
 
 _KEPT_LEVELS = 1000
 """Levels of a column that are kept as tensors, the most frequent ones: bounds the memory."""
+
+Read: TypeAlias = tuple["array[float]", Sequence[str], Sequence[float]]
+"""A row's numbers (numeric columns, then boolean ones), texts and dates (days since 1970-01-01)."""
+
+Noted: TypeAlias = Any
+"""A row that was answered alone: its model knows what it is."""
+
+
+class Asker(Protocol):
+    """Answers single rows; see `OneRow`."""
+
+    def __call__(self, row: Mapping[str, Any]) -> list[float]: ...
+
+    def noted(self, row: Mapping[str, Any]) -> tuple[Noted, Floats]: ...
+
+    def feeds(self, noted: Sequence[Noted]) -> Feeds: ...
+
+    def noted_together(self, rows: Sequence[Mapping[str, Any]]) -> tuple[Feeds, Floats]: ...
 
 
 @final
@@ -64,13 +83,21 @@ class OneRow:
         UserError
             When the row is no mapping, lacks a column, or a value is of a wrong type.
         """
-        return self._bound().answer(row).ravel().tolist()
+        return self._bound().answer(*self._reader.read(row)).ravel().tolist()
 
-    def noted(self, row: Mapping[str, Any]) -> tuple[Feeds, Floats]:
-        """The row's ``(1,)`` inputs and the answer, in arrays of their own; raises as the call does."""
-        place = self._reader.place()
-        place.texts[:] = texts = self._reader.read(row, place)
-        return place.feeds, self._bound().answer_to(place, texts).copy()
+    def noted(self, row: Mapping[str, Any]) -> tuple[Read, Floats]:
+        """What was read of the row and the answer, in an array of its own; raises as the call does."""
+        read = self._reader.read(row)
+        return read, self._bound().answer(*read).copy()
+
+    def feeds(self, noted: Sequence[Read]) -> Feeds:
+        """The ``(n,)`` inputs of the graph for rows that were read."""
+        return self._reader.feeds(noted)
+
+    def noted_together(self, rows: Sequence[Mapping[str, Any]]) -> tuple[Feeds, Floats]:
+        """The ``(n,)`` inputs and the answers of a few rows that are asked about at once; raises likewise."""
+        inputs = self._reader.feeds([self._reader.read(row) for row in rows])
+        return inputs, self._session.run([self._session.get_outputs()[0].name], inputs)[0]
 
     def _bound(self) -> _Bound:
         try:
@@ -99,23 +126,19 @@ class _Bound:
         self._output = np.zeros(shape, np.float32)
         self._binding.bind_output(first.name, "cpu", 0, np.float32, shape, self._output.ctypes.data)
 
-    def answer(self, row: Mapping[str, Any]) -> Floats:
+    def answer(self, numbers: array[float], texts: Sequence[str], dates: Sequence[float]) -> Floats:
         """The first output for a row, in memory that the next answer overwrites."""
-        return self._run(self._reader.read(row, self._place))
-
-    def answer_to(self, place: Place, texts: Sequence[str]) -> Floats:
-        """The same for a row that was read already."""
-        self._place.numbers[:] = place.numbers
-        self._place.dates[:] = place.dates
-        return self._run(texts)
-
-    def _run(self, texts: Sequence[str]) -> Floats:
+        place = self._place
+        if numbers:
+            place.numbers[:] = numbers
+        if dates:
+            place.dates[:] = dates
         if self._bind(texts):
             self._session.run_with_iobinding(self._binding)
             return self._output
-        self._place.texts[:] = texts
+        place.texts[:] = texts
         outputs = [self._session.get_outputs()[0].name]
-        return self._session.run(outputs, self._place.feeds)[0]  # type: ignore[no-any-return]
+        return self._session.run(outputs, place.feeds)[0]  # type: ignore[no-any-return]
 
     def _bind(self, texts: Sequence[str]) -> bool:
         """Bind the categories that differ from those of the last row; False when one is unknown."""
@@ -131,9 +154,9 @@ class _Bound:
 
 
 class RowReader:
-    """Reads one row into arrays: one array for all columns of a type, so numpy is called a few times."""
+    """Reads rows: one sequence for all columns of a type, so numpy is called a few times."""
 
-    __slots__ = ("_dates", "_flags", "_numbers", "_schema", "texts")
+    __slots__ = ("_dates", "_flags", "_n_numbers", "_names", "_numbers", "_schema", "texts")
 
     def __init__(self, schema: Schema) -> None:
         self._schema = schema
@@ -141,43 +164,50 @@ class RowReader:
         self._flags = _Group.of(schema, "boolean")
         self.texts = _Group.of(schema, "categorical")
         self._dates = _Group.of(schema, "date")
+        self._names = (self._numbers.names + self._flags.names, self.texts.names, self._dates.names)
+        self._n_numbers = len(self._names[0])
 
     def place(self) -> Place:
         """Fresh arrays for one row."""
-        numbers = np.zeros(len(self._numbers.names) + len(self._flags.names), np.float32)
+        numbers = np.zeros(self._n_numbers, np.float32)
         texts = np.empty(len(self.texts.names), dtype=object)
         dates = np.zeros(len(self._dates.names), np.float64)
-        feeds: Feeds = {}
-        for names, values in (
-            (self._numbers.names + self._flags.names, numbers),
-            (self.texts.names, texts),
-            (self._dates.names, dates),
-        ):
-            feeds.update((name, values[at : at + 1]) for at, name in enumerate(names))
-        return Place(numbers, texts, dates, feeds)
+        return Place(numbers, texts, dates, self._named(numbers, texts, dates))
 
-    def read(self, row: Mapping[str, Any], place: Place) -> Sequence[str]:
-        """Write the row's numbers and dates into ``place`` and return its texts.
+    def read(self, row: Mapping[str, Any]) -> Read:
+        """The row's values by their kind.
 
         Raises
         ------
         UserError
-            When the row is no mapping, lacks a column, or a value is of a wrong type; nothing is
-            written then.
+            When the row is no mapping, lacks a column, or a value is of a wrong type.
         """
         try:
             # array narrows to float32 without the overflow warning whose silencing in numpy costs 1 µs
             numbers = array("f", self._numbers.read(row))
             if self._flags.names:
                 numbers.extend(self._flags.read(row))
-            texts, dates = self.texts.read(row), self._dates.read(row)
+            return numbers, self.texts.read(row), self._dates.read(row)
         except (KeyError, IndexError, TypeError, OverflowError, Refused):
             raise self._error(row) from None
-        if numbers:
-            place.numbers[:] = numbers
-        if dates:
-            place.dates[:] = dates
-        return texts
+
+    def feeds(self, reads: Sequence[Read]) -> Feeds:
+        """The ``(n,)`` inputs of the graph for rows that were read."""
+        n_rows = len(reads)
+        numbers = np.frombuffer(b"".join([each[0] for each in reads]), np.float32).reshape(n_rows, -1)
+        texts = np.empty((len(self.texts.names), n_rows), dtype=object)
+        if self.texts.names:
+            texts[:] = list(zip(*[each[1] for each in reads], strict=True))
+        dates = np.array([each[2] for each in reads], np.float64).reshape(n_rows, -1)
+        return self._named(np.ascontiguousarray(numbers.T), texts, np.ascontiguousarray(dates.T))
+
+    def _named(self, *groups: NDArray[Any]) -> Feeds:
+        """The columns of numbers, texts and dates by their names, each ``(n,)``."""
+        named: Feeds = {}
+        for names, values in zip(self._names, groups, strict=True):
+            if names:
+                named.update(zip(names, values.reshape(len(names), -1), strict=True))
+        return named
 
     def _error(self, row: Any) -> UserError:
         if not isinstance(row, Mapping):

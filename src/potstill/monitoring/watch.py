@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
-from typing import final
+from typing import NamedTuple, final
 
 import msgspec
 import numpy as np
 
 from potstill.artifact import Model
 from potstill.artifact.columns import Feeds, concat_feeds, rows_of, slice_feeds
+from potstill.artifact.one_row import Noted
 from potstill.artifact.reference import Reference
 from potstill.errors import UserError
 from potstill.monitoring.counting import Counter, Tally
@@ -120,6 +122,15 @@ def _telling(windows: Sequence[Window | None]) -> Window | None:
     return max(there, key=lambda window: (bool(window.alarms), window.n_rows), default=None)
 
 
+class _Entry(NamedTuple):
+    """What was noted of one request: its inputs, or a row alone."""
+
+    moment: float
+    outputs: Floats
+    inputs: Feeds | None
+    noted: Noted
+
+
 @final
 class Watch:
     """Notes live rows and answers; counts and compares later. Safe between threads.
@@ -199,7 +210,8 @@ class Watch:
         self._share, self._random = share, random.Random()
         self._shadow = shadow
         self._clock = clock
-        self._noted: deque[tuple[float, Feeds, Floats]] = deque()
+        self._model = model
+        self._noted: deque[_Entry] = deque()
         self._n_noted = 0
         self._noting = threading.Lock()
         self._counting = threading.Lock()
@@ -223,10 +235,27 @@ class Watch:
         """
         if self._shadow is not None:
             self._shadow.observe(inputs, outputs, rows)
+        self._note(outputs, inputs, None)
+
+    def observe_one(self, noted: Noted, outputs: Floats, row: Row) -> None:
+        """Note a row as `Model.note_one` gives it; `observe` does the same and takes longer.
+
+        Parameters
+        ----------
+        noted, outputs
+            What that gave.
+        row
+            The row as it came.
+        """
+        if self._shadow is not None:
+            self._shadow.observe(self._model.noted_feeds([noted]), outputs, [row])
+        self._note(outputs, None, noted)
+
+    def _note(self, outputs: Floats, inputs: Feeds | None, noted: Noted) -> None:
         if self._share < 1.0 and self._random.random() >= self._share:
             return
         with self._noting:
-            self._noted.append((self._clock(), inputs, outputs))
+            self._noted.append(_Entry(self._clock(), outputs, inputs, noted))
             self._n_noted += len(outputs)
             n_noted = self._n_noted
         if n_noted >= FOLD_ROWS and self._counting.acquire(blocking=n_noted >= MOST_NOTED_ROWS):
@@ -262,12 +291,12 @@ class Watch:
     def _count_noted(self) -> None:
         with self._noting:
             noted, self._noted, self._n_noted = self._noted, deque(), 0
-        batch: list[tuple[float, Feeds, Floats]] = []
+        batch: list[_Entry] = []
         for entry in noted:
-            if self._expired(entry[0], batch[0][0] if batch else None):
+            if self._expired(entry.moment, batch[0].moment if batch else None):
                 self._count(batch)
                 batch = []
-                self._close_expired(entry[0])
+                self._close_expired(entry.moment)
             batch.append(entry)
         self._count(batch)
 
@@ -280,21 +309,30 @@ class Watch:
         if self._tally.n_rows and moment - self._started >= self._window_s:
             self._close(self._started + self._window_s)
 
-    def _count(self, batch: list[tuple[float, Feeds, Floats]]) -> None:
+    def _count(self, batch: list[_Entry]) -> None:
         if not batch:
             return
-        inputs = concat_feeds([entry[1] for entry in batch]) if len(batch) > 1 else batch[0][1]
-        outputs = np.concatenate([entry[2] for entry in batch]) if len(batch) > 1 else batch[0][2]
+        inputs = self._inputs_of(batch)
+        outputs = np.concatenate([entry.outputs for entry in batch])
         start, n_rows = 0, rows_of(inputs)
         while start < n_rows:
             if not self._tally.n_rows:
-                self._started = batch[0][0]
+                self._started = batch[0].moment
             stop = min(n_rows, start + self._window_rows - self._tally.n_rows)
             self._counter.add(self._tally, slice_feeds(inputs, start, stop), outputs[start:stop])
             self._n_rows += stop - start
             start = stop
             if self._tally.n_rows >= self._window_rows:
-                self._close(batch[-1][0])
+                self._close(batch[-1].moment)
+
+    def _inputs_of(self, batch: list[_Entry]) -> Feeds:
+        parts: list[Feeds] = []
+        for alone, entries in itertools.groupby(batch, lambda entry: entry.inputs is None):
+            if alone:
+                parts.append(self._model.noted_feeds([entry.noted for entry in entries]))
+            else:
+                parts += [entry.inputs for entry in entries if entry.inputs is not None]
+        return concat_feeds(parts) if len(parts) > 1 else parts[0]
 
     def _close(self, ended: float) -> None:
         window = self._compared(ended)

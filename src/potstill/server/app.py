@@ -6,12 +6,10 @@ import asyncio
 import contextlib
 import logging
 import os
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 from urllib.parse import quote
 
 import msgspec
@@ -22,44 +20,27 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from potstill.artifact import Model
-from potstill.artifact.columns import Feeds, rows_of
 from potstill.errors import PotstillError, StoreError, UserError
 from potstill.monitoring import Cascade, CascadeCounts, HttpEnsemble, Shadow
-from potstill.monitoring.ensemble import Row, told_rows
-from potstill.monitoring.metrics import CONTENT_TYPE, UNNAMED, ServingMetrics, merged_texts
+from potstill.monitoring.metrics import CONTENT_TYPE, ServingMetrics, merged_texts
 from potstill.monitoring.watch import WatchReport, merged_reports
 from potstill.server import oip
-from potstill.server.errors import RequestError, bad_request, not_found, refused
-from potstill.server.guard import Guard
+from potstill.server.answers import Answers
+from potstill.server.errors import RequestError, not_found, refused
+from potstill.server.guard import Admission, Guard
 from potstill.server.models import Models, Served
 from potstill.server.openapi import document
 from potstill.server.page import PAGE
-from potstill.server.plain import feeds_of_rows, read_reference, read_rows, write_rows
+from potstill.server.plain import read_reference
 from potstill.server.settings import GRACE_S, Settings
 from potstill.server.siblings import Siblings
-from potstill.server.tensors import Tensor, answer_tensors, row_of_tensors, rows_of_tensors
-from potstill.server.traffic import Reply, Traffic
-from potstill.types import Bools, Floats
+from potstill.server.traffic import SHORTCUT_KEY, Shortcut, Traffic
 from potstill.versions import Repository, Version
 
 log = logging.getLogger("potstill.server")
 
-Params: TypeAlias = dict[str, str]
-Headers: TypeAlias = Mapping[bytes, bytes]
-Answered: TypeAlias = tuple[Floats, Bools | None]
-"""``(n, K)`` answers, and where there is a cascade ``(n,)`` whether the ensemble gave them."""
-
-_HEADER_LENGTH = oip.HEADER_LENGTH.lower().encode()
-_JSON = {"content-type": "application/json"}
-
-THREADED_ROWS = 64
-"""From so many rows on a request is answered in a thread: others need not wait for it."""
-
 ENSEMBLE_TOKEN = "POTSTILL_ENSEMBLE_TOKEN"
 """The environment variable with the bearer token of the ensemble that shadows or answers, if it needs one."""
-
-ENSEMBLE_THREADS = 32
-"""Requests that wait at once for the ensemble of a cascade."""
 
 
 class _Name(Convertor[str]):
@@ -104,7 +85,7 @@ def make_app(settings: Settings, models: Models | None = None) -> Starlette:
     app.add_exception_handler(404, _unknown_page)
     app.add_exception_handler(405, _wrong_method)
     app.add_exception_handler(Exception, _broken)
-    app.add_middleware(Guard, settings=settings, metrics=server.metrics)
+    app.add_middleware(Guard, settings=settings, admission=server.admission, metrics=server.metrics)
     app.state.server = server
     return app
 
@@ -141,6 +122,7 @@ class Server:
         self.settings = settings
         self.models = models
         self.metrics = ServingMetrics()
+        self.admission = Admission(settings)
         self.siblings = Siblings(
             settings.workers_folder,
             {
@@ -149,16 +131,16 @@ class Server:
                 "watch": lambda name: msgspec.json.encode(_report_of(self.models.named(name))),
             },
         )
-        self._asking = ThreadPoolExecutor(ENSEMBLE_THREADS, "potstill-cascade")
+        self.answers = Answers(settings, models, self.metrics)
         self._announce()
 
     def routes(self) -> list[Route]:
         """All paths."""
         model, version = "/v2/models/{model:name}", "/v2/models/{model:name}/versions/{version}"
-        infer = Traffic(self.infer)
+        infer = Traffic("oip", self.answers.later)
         return [
             # these two first: each path is held against the routes in turn
-            Route("/v1/models/{model:name}:predict", Traffic(self.predict), methods=["POST"]),
+            Route("/v1/models/{model:name}:predict", Traffic("json", self.answers.later), methods=["POST"]),
             *(Route(f"{path}/infer", infer, methods=["POST"]) for path in (model, version)),
             Route("/", self.page),
             Route("/openapi.json", self.openapi),
@@ -179,7 +161,7 @@ class Server:
         ]
 
     @contextlib.asynccontextmanager
-    async def lifespan(self, app: Starlette) -> AsyncIterator[None]:  # noqa: ARG002
+    async def lifespan(self, app: Starlette) -> AsyncIterator[dict[str, Any]]:  # noqa: ARG002
         """While the server runs: gRPC beside HTTP, and looks at a repository for switched aliases."""
         looking = None
         if self.settings.poll_s > 0 and self.models.repository is not None:
@@ -190,7 +172,7 @@ class Server:
 
             calls = await grpc_service.start(self, self.settings)
         await self.siblings.open()
-        yield
+        yield {SHORTCUT_KEY: Shortcut(self.admission, self.answers.now, self.answers.settle)}
         await self.siblings.close()
         if looking is not None:
             looking.cancel()
@@ -327,120 +309,6 @@ class Server:
             return _error(error)
         return _json({"version": version.version})
 
-    async def infer(self, path: Params, headers: Headers, body: bytes) -> Reply:
-        """An inference of the Open Inference Protocol."""
-        return await self._answered(path, headers, body, "oip", self._infer)
-
-    async def predict(self, path: Params, headers: Headers, body: bytes) -> Reply:
-        """An answer to rows as JSON objects."""
-        return await self._answered(path, headers, body, "json", self._predict)
-
-    async def _infer(self, served: Served, headers: Headers, body: bytes) -> tuple[Reply, int]:
-        length = headers.get(_HEADER_LENGTH)
-        asked = oip.read_request(body, None if length is None else length.decode("latin-1"))
-        outputs, _ = await self.outputs_of_tensors(served, asked.tensors)
-        answer, told = oip.write_answer(served, asked, answer_tensors(served.model, outputs))
-        return Reply(200, answer, told), len(outputs)
-
-    async def _predict(self, served: Served, headers: Headers, body: bytes) -> tuple[Reply, int]:  # noqa: ARG002
-        rows = read_rows(body)
-        self._check_rows(len(rows))
-        if len(rows) == 1:
-            outputs, asked = await self._output_of_one(served, rows[0])
-        else:
-            outputs, asked = await self.outputs(served, feeds_of_rows(rows, served.model), rows)
-        return Reply(200, write_rows(served, outputs, asked)), len(outputs)
-
-    async def _output_of_one(self, served: Served, row: dict[str, Any]) -> Answered:
-        try:
-            inputs, outputs = served.model.note_one(row)
-        except UserError as error:
-            raise refused(error) from None
-        if served.watch is not None:
-            served.watch.observe(inputs, outputs, [row])
-        return await self._settled(served, outputs, lambda: [row])
-
-    async def _settled(
-        self, served: Served, outputs: Floats, rows_of: Callable[[], Sequence[Row]]
-    ) -> Answered:
-        """The answers after the ensemble of a cascade, if there is one, was asked about some."""
-        cascade = served.cascade
-        if cascade is None:
-            return outputs, None
-        unsure = cascade.unsure(outputs)
-        if not unsure.any():
-            return cascade.settle(outputs, unsure, rows_of)
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._asking, cascade.settle, outputs, unsure, rows_of)
-
-    async def outputs_of_tensors(self, served: Served, tensors: Sequence[Tensor]) -> Answered:
-        """The answers to the rows of some tensors, which are watched.
-
-        Raises
-        ------
-        RequestError
-            The tensors are not the model's columns, or hold more rows than are allowed.
-        """
-        row = row_of_tensors(tensors, served.model)
-        if row is not None:
-            return await self._output_of_one(served, row)
-        return await self.outputs(served, rows_of_tensors(tensors, served.model))
-
-    async def outputs(self, served: Served, inputs: Feeds, rows: Sequence[Row] | None = None) -> Answered:
-        """The answers to some inputs, which are watched; the rows as they came, if there are any.
-
-        Raises
-        ------
-        RequestError
-            There are more rows than are allowed.
-        """
-        n_rows = rows_of(inputs)
-        self._check_rows(n_rows)
-        if n_rows < THREADED_ROWS:
-            outputs = served.model.outputs(inputs)
-        else:
-            outputs = await asyncio.to_thread(served.model.outputs, inputs)
-        if served.watch is not None and n_rows:
-            served.watch.observe(inputs, outputs, rows)
-        return await self._settled(
-            served, outputs, lambda: told_rows(inputs, served.model) if rows is None else rows
-        )
-
-    def _check_rows(self, n_rows: int) -> None:
-        if n_rows > self.settings.max_rows:
-            raise bad_request(
-                f"The request has {n_rows:,} rows; at most {self.settings.max_rows:,} are taken."
-            )
-
-    async def _answered(
-        self,
-        path: Params,
-        headers: Headers,
-        body: bytes,
-        protocol: str,
-        work: Callable[[Served, Headers, bytes], Awaitable[tuple[Reply, int]]],
-    ) -> Reply:
-        """Answer, and count it."""
-        name, version, n_rows, status = UNNAMED, UNNAMED, 0, 500
-        begin = time.perf_counter()
-        try:
-            served = self.models.named(path["model"], path.get("version"))
-            name, version = served.name, served.version
-            reply, n_rows = await work(served, headers, body)
-            status = reply.status
-        except RequestError as error:
-            reply, status = Reply(error.status, _error_body(error), {**_JSON, **error.headers}), error.status
-        except asyncio.CancelledError:
-            status = 0  # it took too long: whoever refuses it counts it
-            raise
-        finally:
-            if status:
-                seconds = time.perf_counter() - begin
-                self.metrics.answered(
-                    name, version, protocol, status=str(status), n_rows=n_rows, seconds=seconds
-                )
-        return reply
-
     def _named(self, request: Request) -> Served:
         return self.models.named(request.path_params["model"], request.path_params.get("version"))
 
@@ -469,12 +337,8 @@ def _bytes(body: bytes) -> Response:
     return Response(body, media_type="application/json")
 
 
-def _error_body(error: RequestError) -> bytes:
-    return msgspec.json.encode({"error": error.message})
-
-
 def _error(error: RequestError) -> Response:
-    return Response(_error_body(error), error.status, headers=error.headers, media_type="application/json")
+    return Response(error.body, error.status, headers=error.headers, media_type="application/json")
 
 
 async def _unknown_page(request: Request, error: Exception) -> Response:  # noqa: ARG001

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from potstill.errors import UserError
 
 
@@ -23,6 +25,11 @@ class RequestError(Exception):
         self.status = status
         self.message = message
         self.headers = headers or {}
+
+    @property
+    def body(self) -> bytes:
+        """The message as JSON, which is what the caller gets."""
+        return msgspec.json.encode({"error": self.message})
 
 
 def bad_request(message: str) -> RequestError:

@@ -154,7 +154,8 @@ class Service:
 
     async def _inferred(self, served: Served, request: Message) -> tuple[Message, int]:
         raw = len(request.raw_input_contents) > 0
-        outputs, _ = await self._server.outputs_of_tensors(served, _tensors(request))
+        question = self._server.answers.question_of_tensors(served, _tensors(request))
+        outputs, _ = await self._server.answers.outputs(question)
         names = [each.name for each in request.outputs] or None
         chosen = oip.wanted(names, answer_tensors(served.model, outputs))
         told = MESSAGES["ModelInferResponse"](

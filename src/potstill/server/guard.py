@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, final
-
-import msgspec
 
 from potstill.server.errors import RequestError
 from potstill.server.settings import Settings
@@ -24,6 +23,46 @@ RETRY_AFTER_S = 1
 
 
 @final
+class Admission:
+    """Who is let in, by headers alone.
+
+    Parameters
+    ----------
+    settings
+        The limits and the token.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._expected = f"Bearer {settings.token}".encode()
+        self.in_flight = 0
+        """Requests at work."""
+
+    def admits(self, headers: Mapping[bytes, bytes]) -> bool:
+        """Whether a request with these headers, their names in small letters, is let in."""
+        return self.refusal(headers) is None
+
+    def refusal(self, headers: Mapping[bytes, bytes]) -> RequestError | None:
+        """Why it is not; None where it is."""
+        if self._settings.token:
+            given = headers.get(b"authorization", b"")
+            if not hmac.compare_digest(given, self._expected):
+                return RequestError(401, "This needs a token.", {"WWW-Authenticate": "Bearer"})
+        length = headers.get(b"content-length", b"0")
+        if not length.isdigit() or int(length) > self._settings.max_body_bytes:
+            return self.too_large()
+        if self.in_flight >= self._settings.max_concurrent:
+            return RequestError(
+                429, "Too many requests at once; try again.", {"Retry-After": str(RETRY_AFTER_S)}
+            )
+        return None
+
+    def too_large(self) -> RequestError:
+        """The body is longer than is allowed."""
+        return RequestError(413, f"The body is larger than {self._settings.max_body_bytes:,} bytes.")
+
+
+@final
 class Guard:
     """Refuses what the settings do not allow, before anything of the request is looked at.
 
@@ -33,17 +72,18 @@ class Guard:
         What answers.
     settings
         The limits and the token.
+    admission
+        Who is let in.
     metrics
         Are told how many requests are at work, and of those that are refused.
     """
 
-    def __init__(self, app: ASGIApp, settings: Settings, metrics: ServingMetrics) -> None:
+    def __init__(
+        self, app: ASGIApp, settings: Settings, admission: Admission, metrics: ServingMetrics
+    ) -> None:
         self._app = app
-        self._settings = settings
-        self._expected = f"Bearer {settings.token}".encode()
-        self.in_flight = 0
-        self._metrics = metrics
-        metrics.in_flight.set_function(lambda: self.in_flight)
+        self._settings, self._admission, self._metrics = settings, admission, metrics
+        metrics.in_flight.set_function(lambda: admission.in_flight)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"] in OPEN_PATHS:
@@ -56,12 +96,11 @@ class Guard:
             started = True
             await send(message)
 
-        try:
-            self._admit(scope)
-        except RequestError as refusal:
+        refusal = self._admission.refusal(dict(scope["headers"]))
+        if refusal is not None:
             await self._refuse(send, refusal)
             return
-        self.in_flight += 1
+        self._admission.in_flight += 1
         try:
             async with asyncio.timeout(self._settings.request_timeout_s):
                 await self._app(scope, self._bounded(receive), noted)
@@ -69,30 +108,16 @@ class Guard:
             if not started:
                 limit_s = self._settings.request_timeout_s
                 await self._refuse(send, RequestError(408, f"The request took longer than {limit_s:g} s."))
-        except RequestError as refusal:
+        except RequestError as error:
             if started:
                 raise
-            await self._refuse(send, refusal)
+            await self._refuse(send, error)
         finally:
-            self.in_flight -= 1
+            self._admission.in_flight -= 1
 
     async def _refuse(self, send: Send, refusal: RequestError) -> None:
         self._metrics.refused(str(refusal.status))
         await refuse(send, refusal)
-
-    def _admit(self, scope: Scope) -> None:
-        headers = dict(scope["headers"])
-        if self._settings.token:
-            given = headers.get(b"authorization", b"")
-            if not hmac.compare_digest(given, self._expected):
-                raise RequestError(401, "This needs a token.", {"WWW-Authenticate": "Bearer"})
-        length = headers.get(b"content-length", b"0")
-        if not length.isdigit() or int(length) > self._settings.max_body_bytes:
-            raise self._too_large()
-        if self.in_flight >= self._settings.max_concurrent:
-            raise RequestError(
-                429, "Too many requests at once; try again.", {"Retry-After": str(RETRY_AFTER_S)}
-            )
 
     def _bounded(self, receive: Receive) -> Receive:
         seen = 0
@@ -102,18 +127,15 @@ class Guard:
             message = await receive()
             seen += len(message.get("body", b""))
             if seen > self._settings.max_body_bytes:
-                raise self._too_large()
+                raise self._admission.too_large()
             return message
 
         return bounded
 
-    def _too_large(self) -> RequestError:
-        return RequestError(413, f"The body is larger than {self._settings.max_body_bytes:,} bytes.")
-
 
 async def refuse(send: Send, refusal: RequestError) -> None:
     """Answer with an error; the connection is closed, for its body may not have been read."""
-    body = msgspec.json.encode({"error": refusal.message})
+    body = refusal.body
     told: dict[str, Any] = {
         "content-type": "application/json",
         "content-length": str(len(body)),

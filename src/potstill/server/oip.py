@@ -206,7 +206,7 @@ def _tensors(inputs: Sequence[RequestTensor], behind: memoryview) -> list[Tensor
     tensors = []
     at = 0
     for each in inputs:
-        size = (each.parameters or {}).get("binary_data_size")
+        size = each.parameters.get("binary_data_size") if each.parameters else None
         if size is None:
             tensors.append(tensor_of_json(each.name, each.datatype, each.shape, each.data))
             continue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import multiprocessing
 import os
 import signal
@@ -16,10 +17,10 @@ from typing import Any
 import msgspec
 import uvicorn
 from starlette.applications import Starlette
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.supervisors import Multiprocess
 
 from potstill.server.app import make_app
+from potstill.server.connection import Config, Connection
 from potstill.server.errors import RequestError
 from potstill.server.models import Models
 from potstill.server.settings import GRACE_S, Settings
@@ -44,43 +45,6 @@ class Listening(msgspec.Struct, frozen=True):
     workers: int = 1
 
 
-class PatientProtocol(HttpToolsProtocol):
-    """uvicorn's protocol, which closes a connection whose headers do not arrive in time."""
-
-    def connection_made(self, transport: Any) -> None:
-        super().connection_made(transport)
-        self._late: asyncio.TimerHandle | None = None
-        self._expect_headers()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._headers_came()
-        super().connection_lost(exc)
-
-    def on_message_begin(self) -> None:
-        self._headers_came()
-        self._expect_headers()
-        super().on_message_begin()
-
-    def on_headers_complete(self) -> None:
-        self._headers_came()
-        super().on_headers_complete()
-
-    def _expect_headers(self) -> None:
-        limit_s = self.config.header_timeout_s if isinstance(self.config, Config) else 10.0
-        self._late = self.loop.call_later(limit_s, self.transport.close)
-
-    def _headers_came(self) -> None:
-        if self._late is not None:
-            self._late.cancel()
-            self._late = None
-
-
-class Config(uvicorn.Config):
-    """uvicorn's configuration, and what its connections look up beside it."""
-
-    header_timeout_s: float = 10.0
-
-
 def serve(settings: Settings, listening: Listening, *, ready: Callable[[], None] = lambda: None) -> None:
     """Serve until told to stop; then finish what is in flight.
 
@@ -98,13 +62,14 @@ def serve(settings: Settings, listening: Listening, *, ready: Callable[[], None]
     """
     if listening.workers == 1:
         app = make_app(settings)
-        _Single(_config(app, settings, listening), app, ready).run()
+        gc.freeze()  # what is there now stays: nobody need look through it while requests wait
+        _Single(config_of(app, settings, listening), app, ready).run()
         return
     Models(Path(settings.source), watched=False)  # says what is wrong before there are processes
     with tempfile.TemporaryDirectory(prefix="potstill-") as folder:
         told = msgspec.structs.replace(settings, workers_folder=folder)
         os.environ[SETTINGS_KEY] = msgspec.json.encode(told).decode()
-        config = _config("potstill.server.run:worker_app", settings, listening)
+        config = config_of("potstill.server.run:worker_app", settings, listening)
         sockets = [config.bind_socket()]
         ready()
         # A worker that dies is replaced; SIGHUP replaces them all in turn, with the models as they are then.
@@ -114,7 +79,9 @@ def serve(settings: Settings, listening: Listening, *, ready: Callable[[], None]
 def worker_app() -> Starlette:
     """The application of one of several workers, which end with the process that began them."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    return make_app(msgspec.json.decode(os.environ[SETTINGS_KEY], type=Settings))
+    app = make_app(msgspec.json.decode(os.environ[SETTINGS_KEY], type=Settings))
+    gc.freeze()
+    return app
 
 
 def _end_with_parent() -> None:
@@ -147,14 +114,15 @@ class _Single(uvicorn.Server):
         asyncio.get_running_loop().run_in_executor(None, work)
 
 
-def _config(app: Any, settings: Settings, listening: Listening) -> Config:
+def config_of(app: Any, settings: Settings, listening: Listening) -> Config:
+    """How uvicorn runs the application, or what a worker finds it by."""
     config = Config(
         app,
         factory=isinstance(app, str),
         host=listening.host,
         port=listening.port,
         workers=listening.workers,
-        http=PatientProtocol,
+        http=Connection,
         loop="auto",
         ws="none",
         lifespan="on",

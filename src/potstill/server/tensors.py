@@ -11,8 +11,7 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,8 +50,7 @@ COLUMN_DATATYPES: Mapping[str, str] = {
 """Kind of column to the datatype its metadata names; others that can be converted are taken too."""
 
 
-@dataclass(frozen=True)
-class Tensor:
+class Tensor(NamedTuple):
     """A named tensor.
 
     Parameters
@@ -80,7 +78,7 @@ def tensor_of_json(name: str, datatype: str, shape: Sequence[int], data: Any) ->
     known = _known(name, datatype, shape)
     if not isinstance(data, list):
         raise bad_request(f"Input {name!r} has no list of data, and no bytes behind the JSON.")
-    values = list(_flat(data, len(known)))
+    values = list(_flat(data, len(known))) if list in set(map(type, data)) else data
     _check_count(name, known, len(values))
     return Tensor(name, datatype, known, values)
 
@@ -222,7 +220,7 @@ def _known(name: str, datatype: str, shape: Sequence[int]) -> tuple[int, ...]:
         raise bad_request(
             f"Input {name!r} has datatype {datatype!r}; known are {', '.join([*DTYPES, 'BYTES'])}."
         )
-    if not 1 <= len(shape) <= 4 or any(size < 0 for size in shape):
+    if not 1 <= len(shape) <= 4 or min(shape) < 0:
         raise bad_request(
             f"Input {name!r} has shape {list(shape)}; wanted [rows], [rows, columns], or for "
             "pictures [rows, height, width, channels]."
