@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import time
+import unicodedata
 from typing import Any
 
 import msgspec
@@ -54,8 +55,15 @@ def test_ids_are_those_of_transformers(text: str, lower: bool) -> None:
     assert wordpiece.ids([text])[0].tolist() == expected(oracle(wordpiece), text, 128)
 
 
+def is_old(character: str) -> bool:
+    """Whether Unicode 3.2 knew it as today's does: the tables of that library are older than Python's."""
+    return unicodedata.ucd_3_2_0.category(character) == unicodedata.category(character)
+
+
 @settings(max_examples=300, deadline=None)
-@given(st.text(st.characters(exclude_categories=["Cs", "Cn"], max_codepoint=0x1FFFF), max_size=40))
+@given(
+    st.text(st.characters(exclude_categories=["Cs", "Cn"], max_codepoint=0x1FFFF).filter(is_old), max_size=40)
+)
 def test_any_text_has_the_ids_of_transformers(text: str) -> None:
     # There, a special piece that is written out in a text is that piece; here it is text.
     assume(not any(piece in text for piece in VOCAB if piece.startswith("[") and len(piece) > 1))
