@@ -161,7 +161,7 @@ def teach(
         transfer=_transfer_set(prepared, collected, weighed),
         answers={part: weighed.answers(collected, part) for part in heard},
         best_answers={part: weighed.best_answers(collected, part) for part in heard},
-        cost=_cost(f"{int((weights > 0).sum())} members", collected.costs, weights),
+        cost=_cost(_counted(int((weights > 0).sum())), collected.costs, weights),
         best_cost=_cost(collected.members[weighed.best], collected.costs, weighed.alone),
         members={name: float(w) for name, w in zip(collected.members, weights, strict=True)},
         fingerprint=collected.fingerprint,
@@ -171,6 +171,10 @@ def teach(
         store=store,
     )
     return taught, prepared
+
+
+def _counted(members: int) -> str:
+    return "1 member" if members == 1 else f"{members} members"
 
 
 def _affordable(members: Sequence[Teacher | Trainable], prepared: Prepared, limit_s: float) -> Prepared:

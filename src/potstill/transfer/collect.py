@@ -280,7 +280,7 @@ class _Gathering:
         return self._spent_s + seconds <= self._time_limit_s
 
     def _too_long(self) -> str:
-        return f"the time for teachers ({self._time_limit_s:g} s) would not have sufficed"
+        return f"the time for teachers ({self._time_limit_s:.3g} s) would not have sufficed"
 
     def _leave_out(self, member: Member, reason: str) -> None:
         self._left_out.append(f"left out the member {member.name}: {reason}")

@@ -130,7 +130,7 @@ def compute_ahead(
     """
     hours = Hours(limit_s, workers)
     by_name = {member.name: member for member in members}
-    shift = Shift(reasons=dict.fromkeys(by_name, f"the time for teachers ({limit_s or 0:g} s) was used up"))
+    shift = Shift(reasons=dict.fromkeys(by_name, f"the time for teachers ({limit_s or 0:.3g} s) was used up"))
     for member in members:
         seconds, complete = _stored_seconds(member, store)
         hours.stored_s += seconds
