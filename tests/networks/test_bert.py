@@ -14,8 +14,8 @@ import torch
 from potstill.errors import UserError
 from potstill.modalities.vocabulary import Vocabulary, read_vocabulary
 from potstill.networks.bert import (
-    BertShape,
     POOLED,
+    BertShape,
     Dropout,
     Weights,
     encoded,

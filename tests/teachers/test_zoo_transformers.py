@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,15 @@ def test_a_seed_decides_and_weights_count(checkpoint: str) -> None:
     assert rows.labels is not None
     weighted = Dataset(rows.rows, rows.task, rows.schema, rows.labels, np.where(rows.labels, 1e-3, 1.0))
     assert member.fit(weighted, seed=1).predict(rows).argmax(axis=1).mean() < 0.1
+
+
+def test_the_clock_ends_a_fit_on_a_busy_machine(checkpoint: str) -> None:
+    member = quick(checkpoint, epochs=1_000_000, limit_s=1.0)
+    begin = time.monotonic()
+    member.fit_whole(reviews(64), seed=0)
+    assert time.monotonic() - begin < 60
+    # It is the same member, whose answers are looked for under one name, whatever time there was.
+    assert member.fingerprint == quick(checkpoint, epochs=1_000_000).fingerprint
 
 
 def test_the_first_keeps_its_encoder_for_students(checkpoint: str, tmp_path: Path) -> None:

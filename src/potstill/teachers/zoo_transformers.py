@@ -66,6 +66,9 @@ class TransformerMember(msgspec.Struct, frozen=True, kw_only=True):
         Of each three layers so many, from the beginning, are left as they are.
     keeps_encoder
         Whether students are to begin with its fine-tuned encoder.
+    limit_s
+        Seconds that the epochs may take: on a machine that is busy otherwise, training ends by the clock.
+        None for as long as they take.
     """
 
     name: str
@@ -77,12 +80,13 @@ class TransformerMember(msgspec.Struct, frozen=True, kw_only=True):
     epochs: int = MOST_EPOCHS
     frozen: int = 0
     keeps_encoder: bool = False
+    limit_s: float | None = None
 
     @property
     def fingerprint(self) -> str:
         import torch
 
-        recipe = msgspec.structs.replace(self, checkpoint=None)
+        recipe = msgspec.structs.replace(self, checkpoint=None, limit_s=None)
         encoder = "none" if self.checkpoint is None else _encoder_digest(self.checkpoint)
         return digest(VERSION, type(self).__name__, msgspec.json.encode(recipe), encoder, torch.__version__)
 
@@ -215,7 +219,10 @@ def transformer_members(
         count -= 1
     own_s = core_s / _shares(count, threads)
     seconds = max(own_s - asked_s, LEAST_FITTING * own_s)
-    planned = [_within(member, seconds, n_rows, n_pieces) for member in members[:count]]
+    planned = [
+        msgspec.structs.replace(_within(member, seconds, n_rows, n_pieces), limit_s=seconds)
+        for member in members[:count]
+    ]
     if not planned[0].epochs:
         return [planned[0]]  # heads on one and the same encoder would answer alike
     keeps = checkpoint is not None
