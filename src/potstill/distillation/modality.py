@@ -25,6 +25,9 @@ from potstill.types import TABLE_KINDS, Budget, ColumnKind, Dataset, Encoder, Sc
 PLANNED = 0.9
 """Of the time for members on texts, the part that is planned."""
 
+FREQUENT_PIECES = 20_000
+"""Pieces of a pretrained encoder that students know even where no training text has them: other texts do."""
+
 Rows: TypeAlias = nw.DataFrame[Any]
 
 MEASURED_TEXTS = 2_000
@@ -197,7 +200,10 @@ def _text_encoder(schema: Schema, rows: Rows, more: Rows | None, recipe: Recipe)
 
     checkpoint = checkpoint_of(recipe)
     texts = [text for some in (rows, more) if some is not None for text in joined_texts(some, schema)]
-    pieces = fresh_wordpiece(texts) if checkpoint is None else narrowed(tokenizer_for(checkpoint), texts)
+    if checkpoint is None:
+        pieces = fresh_wordpiece(texts)
+    else:
+        pieces = narrowed(tokenizer_for(checkpoint), texts, most_frequent=FREQUENT_PIECES)
     return TextEncoder.fit(schema, rows, more_rows=more, tokenizer=pieces)
 
 
