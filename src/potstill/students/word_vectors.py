@@ -28,8 +28,8 @@ SCALE = 0.3
 def word_vectors(checkpoint: str, tuned: str | None, words: tuple[str, ...], dim: int) -> Floats:
     """The vectors of words.
 
-    What the encoder answers is kept in the system's folder for temporary files: a search fits many students
-    from the same words.
+    What the encoder answers is kept in the system's folder for temporary files, or beside the tuned weights:
+    a search fits many students from the same words.
 
     Parameters
     ----------
@@ -65,11 +65,13 @@ def word_vectors(checkpoint: str, tuned: str | None, words: tuple[str, ...], dim
 
 
 def _kept_answers(checkpoint: str, tuned: str | None, words: tuple[str, ...]) -> Floats:
-    """`_answers`, from the folder for temporary files if they have been given before."""
+    """`_answers`, from where they are kept if they have been given before."""
     encoder = (Path(checkpoint) / "model.safetensors" if tuned is None else Path(tuned)).resolve()
     changed = encoder.stat().st_mtime_ns if encoder.exists() else 0
     name = hashlib.sha256("\x1f".join([str(encoder), str(changed), *words]).encode()).hexdigest()[:24]
-    folder = Path(tempfile.gettempdir()) / f"potstill-words-{name}"
+    # Weights that were tuned are a run's own: what is made of them goes when they do.
+    home = Path(tempfile.gettempdir()) if tuned is None else encoder.parent
+    folder = home / f"potstill-words-{name}"
     folder.mkdir(exist_ok=True)
     with locked(folder, on_wait=lambda _: None):
         file = folder / "vectors.npy"
