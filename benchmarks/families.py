@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from onnx import TensorProto
 
 import potstill
@@ -19,12 +20,14 @@ from potstill.graph import GraphBuilder
 from potstill.networks.bert_folder import read_bert
 from potstill.students.transformer_graph import build_transformer
 from potstill.teachers.zoo_transformers import default_checkpoint, tokenizer_for
-from potstill.training.candidates import order, ranked
+from potstill.training.candidates import Candidate, order, ranked
 
 TIMED = 200
 """Texts that the encoder's latency is measured on."""
 
 METRICS = ("accuracy", "log_loss")
+SIDES = ("student", "twin")
+KEPT = (*METRICS, "size_bytes", "latency_us", "rows_per_s")
 
 
 def families_of(result: potstill.Result, test: Any, rows: Path) -> dict[str, Any]:
@@ -36,32 +39,37 @@ def families_of(result: potstill.Result, test: Any, rows: Path) -> dict[str, Any
         Folder for the losses row by row, one file a family.
     """
     labels = runs.test_labels(test, result.card.task.classes)
-    number = {id(one): place for place, one in enumerate(ranked(result.candidates), start=1)}
     teacher = runs.row_losses(result.answers["teacher"], labels, regression=False)
     told: dict[str, Any] = {}
     for family in dict.fromkeys(one.student.name for one in result.candidates):
         sides: dict[str, Any] = {}
         losses = {f"teacher/{metric}": values for metric, values in teacher.items()}
-        for side, role in (("student", "student"), ("twin", "twin")):
-            alike = [one for one in result.candidates if one.student.name == family and one.role == role]
-            if not alike:
-                break
-            best = min(alike, key=order)
-            picked = result.pick(number[id(best)])
-            own = runs.row_losses(picked.answers["student"], labels, regression=False)
-            losses |= {f"{side}/{metric}": values for metric, values in own.items()}
-            facts = picked.to_dict()["student"]
-            kept = ("accuracy", "log_loss", "size_bytes", "latency_us", "rows_per_s")
-            sides[side] = {name: facts[name] for name in kept}
-            sides[side] |= {
-                "told": describe_candidate(best),
-                "validation": best.assessment.loss,
-                "seconds": best.seconds,
-            }
-        if len(sides) == 2:
+        for side in SIDES:
+            alike = [one for one in result.candidates if one.student.name == family and one.role == side]
+            if alike:
+                best = min(alike, key=order)
+                facts, answers = _measured(result, best)
+                own = runs.row_losses(answers, labels, regression=False)
+                losses |= {f"{side}/{metric}": values for metric, values in own.items()}
+                sides[side] = {name: facts[name] for name in KEPT} | {
+                    "told": describe_candidate(best),
+                    "validation": best.assessment.loss,
+                    "seconds": best.seconds,
+                }
+        if len(sides) == len(SIDES):
             runs.keep_rows(rows / f"{family}.npz", losses)
             told[family] = sides
     return told
+
+
+def _measured(result: potstill.Result, candidate: Candidate) -> tuple[Mapping[str, Any], NDArray[Any]]:
+    """What a candidate measured on the test rows and its answers: as the run has it, or picked."""
+    best = min((one for one in result.candidates if one.role == candidate.role), key=order)
+    if candidate is best and (candidate.is_twin or result.card.shipped == "student"):
+        return result.to_dict()[candidate.role], result.answers[candidate.role]
+    place = next(at for at, one in enumerate(ranked(result.candidates), start=1) if one is candidate)
+    picked = result.pick(place)
+    return picked.to_dict()["student"], picked.answers["student"]
 
 
 def encoder_alone(test: Any, n_classes: int) -> dict[str, Any] | None:
