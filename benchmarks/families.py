@@ -147,6 +147,8 @@ def _pooled(within: Path, known: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _gap(losses: Mapping[str, SetLosses]) -> str:
+    if not losses:
+        return "–"
     value, over_rows = runs.pooled_words(pooled_gap(losses))[:2]
     return f"{value} {over_rows}"
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from potstill.artifact.card import Card, decode_card
 from potstill.artifact.columns import Feeds, feeds, rows_of, slice_feeds
 from potstill.artifact.envelope import CARD_KEY, PROBES_KEY, open_envelope, read_file
-from potstill.artifact.one_row import OneRow, not_a_row
+from potstill.artifact.one_row import OneRow, OneText, not_a_row
 from potstill.artifact.probes import Probes, as_array
 from potstill.artifact.session import open_session
 from potstill.errors import ArtifactError, UserError
@@ -174,7 +174,11 @@ class Model:
         self._tokenizer = None if card.tokenizer is msgspec.UNSET else card.tokenizer
         table = all(column.kind in TABLE_KINDS for column in card.schema.columns)
         self._at_once = _ROWS_AT_ONCE if table else _LARGE_ROWS_AT_ONCE
-        self._ask: Asker = OneRow(session, card.schema) if table else _OneLargeRow(self)
+        self._ask: Asker = _OneLargeRow(self)
+        if table:
+            self._ask = OneRow(session, card.schema)
+        elif self._tokenizer is None and all(column.kind == "text" for column in card.schema.columns):
+            self._ask = OneText(session, card.schema)
         self._probes = probes
         self._source = source
         self._answer: Callable[[list[float]], dict[str, Any]] = (
@@ -341,7 +345,7 @@ class Asker(Protocol):
 
 @final
 class _OneLargeRow:
-    """Single rows of pictures and texts, which take the way of many: reading them is little of the work."""
+    """Single rows of pictures and word pieces, which take the way of many: reading is little of the work."""
 
     __slots__ = ("_model",)
 

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, final
 
 import numpy as np
 
-from potstill.artifact.columns import Feeds, wrong_value
+from potstill.artifact.columns import Feeds, feeds, wrong_value
 from potstill.artifact.frames import missing_columns
 from potstill.artifact.interned import InternedTexts
 from potstill.artifact.refused import Refused
-from potstill.artifact.values import CONVERTERS
+from potstill.artifact.values import CONVERTERS, to_free_text
 from potstill.errors import UserError
 from potstill.types import ColumnKind, Floats, Schema
 
@@ -128,6 +128,34 @@ class _Bound:
                 self._binding.bind_ortvalue_input(self._reader.texts.names[at], tensor)
                 bound[at] = text
         return True
+
+
+@final
+class OneText:
+    """Asks a session about single rows of texts alone; safe to share between threads."""
+
+    __slots__ = ("_names", "_output", "_schema", "_session")
+
+    def __init__(self, session: ort.InferenceSession, schema: Schema) -> None:
+        self._session = session
+        self._schema = schema
+        self._names = schema.names
+        self._output = [session.get_outputs()[0].name]
+
+    def __call__(self, row: Mapping[str, Any]) -> list[float]:
+        """The first output of the graph for ``row``; raises as `OneRow` does."""
+        answer: list[float] = self.noted(row)[1].ravel().tolist()
+        return answer
+
+    def noted(self, row: Mapping[str, Any]) -> tuple[Feeds, Floats]:
+        """The row's ``(1,)`` inputs and the answer; raises as the call does."""
+        if not isinstance(row, Mapping):
+            raise not_a_row(row)
+        try:
+            inputs = {name: np.array([to_free_text(row[name])], dtype=object) for name in self._names}
+        except (KeyError, Refused):
+            inputs = feeds([row], self._schema)  # says what is wrong with it
+        return inputs, self._session.run(self._output, inputs)[0]
 
 
 class RowReader:
