@@ -5,7 +5,8 @@
 FOLDER holds one Parquet file a set, with ``target``, ``split`` (``train`` or ``test``) and ``image`` (files)
 or ``text``. Nothing is tuned to a set: each gets what ``potstill distill train.parquet --target target --test
 test.parquet --time-limit SECONDS`` does. A set that has its results already is skipped. Results are a folder
-for each time limit, with one JSON file a set and losses row by row beside it, and one Markdown page.
+for each time limit, with one JSON file a set and losses row by row beside it, and one Markdown page. Of texts
+the best student of every family is measured too, beside the twin of that family, and one whole transformer.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+import families
 import potstill
 import runs
 from potstill import Recipe
@@ -75,7 +77,11 @@ def measured(folder: Path, name: str, out: Path, arguments: argparse.Namespace) 
     rows_kept(result, test, out / f"{name}.npz")
     told = result.to_dict()
     told.pop("artifact")
-    return {**told, "members": result.card.lineage.members}
+    told["members"] = result.card.lineage.members
+    if "text" in test.column_names:
+        told["families"] = families.families_of(result, test, out / name)
+        told["encoder_alone"] = families.encoder_alone(test, len(result.card.task.classes))
+    return told
 
 
 def markdown(out: Path) -> str:
@@ -108,7 +114,7 @@ def section(within: Path) -> list[str]:
         losses = {name: losses_of(within / f"{name}.npz", metric) for name in found}
         gap = pooled_gap({name: one for name, one in losses.items() if one is not None})
         lines.append(f"Pooled gap in {said}, {len(losses)} sets: {', '.join(runs.pooled_words(gap)[:3])}.")
-    return lines
+    return [*lines, *families.sections(within, found)]
 
 
 def row(name: str, result: Mapping[str, Any]) -> list[str]:

@@ -502,6 +502,7 @@ class Augmenter(Protocol):
 
     name: ClassVar[str]
     reads: ClassVar[frozenset[ColumnKind]]
+    __struct_fields__: ClassVar[tuple[str, ...]]
 
     def augment(self, dataset: Dataset, n_rows: int, *, seed: int) -> tuple[nw.DataFrame[Any], Ints]:
         """``n_rows`` new rows of the same columns and types, and the index of each one's parent row."""

@@ -92,8 +92,20 @@ def test_texts() -> None:
     assert model.schema.columns[0].kind == "text"
     together = model.predict_proba({"text": [*texts[:3], "", None, "\N{GRINNING FACE}" * 200_000]})
     assert np.isfinite(together).all()
-    one = model.predict_one({"text": texts[0]})
-    np.testing.assert_allclose(list(one["probabilities"].values()), together[0], atol=1e-5)
+    for text, answer in zip(
+        [texts[0], b"bytes", "", None, 3], [together[0], None, *together[3:5], None], strict=True
+    ):
+        one = list(model.predict_one({"text": text, "more": 1})["probabilities"].values())
+        wanted = model.predict_proba([{"text": text}])[0] if answer is None else answer
+        np.testing.assert_allclose(one, wanted, atol=1e-5)
+    for wrong in ({"txt": "a"}, {"text": [1, 2]}):
+        with pytest.raises(UserError) as alone:
+            model.predict_one(wrong)
+        with pytest.raises(UserError) as as_table:
+            model.predict_proba([wrong])
+        assert str(alone.value) == str(as_table.value)
+    with pytest.raises(UserError, match="The row is a str; wanted a dict"):
+        model.predict_one("a text")
     assert model.verify().n_rows == 8
 
 

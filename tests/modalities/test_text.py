@@ -128,6 +128,13 @@ def test_what_marks_leave_nothing_of_is_no_word() -> None:
     assert ids[-1, 2] == ids[0, 1] > 1
 
 
+def test_words_of_a_pretrained_vocabulary_are_known_too() -> None:
+    rows = nw.from_native(pl.DataFrame({"text": ["the card is a CARD"]}))
+    pieces = WordPiece(vocab=("[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "lost", "card", "##ed", "X1", "Xy"))
+    known = TextEncoder.fit(SCHEMA, rows, tokenizer=pieces).spec.words
+    assert known == ("card", "the", "is", "a", "lost")
+
+
 def test_more_rows_add_words() -> None:
     rows = nw.from_native(pl.DataFrame({"text": ["a b"]}))
     more = nw.from_native(pl.DataFrame({"text": ["b c"]}))

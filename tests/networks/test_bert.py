@@ -14,6 +14,7 @@ import torch
 from potstill.errors import UserError
 from potstill.modalities.vocabulary import Vocabulary, read_vocabulary
 from potstill.networks.bert import (
+    POOLED,
     BertShape,
     Dropout,
     Weights,
@@ -133,6 +134,10 @@ def test_dropout_keeps_the_mean_and_follows_its_seed() -> None:
     assert dropped.mean().item() == pytest.approx(1, abs=0.01)
     torch.testing.assert_close(dropped, Dropout(0.25, seed=1)(ones))
     assert Dropout(0.0, seed=1)(ones) is ones
+    # Every call leaves out others, and what is larger than the pool of masks is masked too.
+    again = Dropout(0.25, seed=1)
+    assert not torch.equal(again(ones), again(ones))
+    assert Dropout(0.5, seed=1)(torch.ones(POOLED + 1)).mean().item() == pytest.approx(1, abs=0.01)
 
 
 def with_fresh_head(weights: Weights) -> Weights:

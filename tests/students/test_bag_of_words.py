@@ -16,6 +16,7 @@ from onnx import TensorProto
 from potstill.graph import GraphBuilder
 from potstill.modalities import TextEncoder
 from potstill.networks.bert import BertShape, initial_bert
+from potstill.networks.bert_folder import read_bert, write_weights
 from potstill.objectives import KD
 from potstill.students import NGram, Static
 from potstill.students.bag_of_words import pair_rows
@@ -140,14 +141,18 @@ def test_word_vectors_are_those_of_the_encoder(
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     words = ("abc", "a", "abd", "hgf", "x", "cab", "fed")
-    vectors = word_vectors(checkpoint, words, 4)
+    vectors = word_vectors(checkpoint, None, words, 4)
     assert vectors.shape == (7, 4)
     np.testing.assert_allclose(vectors.mean(axis=0), 0, atol=1e-3)
     distance = np.linalg.norm(vectors - vectors[0], axis=1)
     assert distance[2] < distance[[1, 3, 4, 6]].min()
-    longer = word_vectors(checkpoint, words, 40)
+    longer = word_vectors(checkpoint, None, words, 40)
     np.testing.assert_allclose(longer[:, :4] / longer[0, 0], vectors / vectors[0, 0], rtol=1e-3, atol=1e-3)
     assert not longer[:, 16:].any()
+    # After fine-tuning its own file counts.
+    shape, _ = read_bert(checkpoint)
+    write_weights(tmp_path / "tuned", initial_bert(shape, torch.Generator().manual_seed(2)))
+    assert not np.allclose(word_vectors(checkpoint, str(tmp_path / "tuned"), words, 4), vectors, atol=0.05)
 
 
 def test_a_student_begins_at_the_encoder(

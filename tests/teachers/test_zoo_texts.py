@@ -106,7 +106,13 @@ def test_fingerprints_follow_settings_and_data() -> None:
 def test_time_decides_how_many_members_there_are() -> None:
     def names(seconds: float) -> list[str]:
         members = default_text_members(
-            MULTICLASS, n_rows=8_000, mean_words=20, time_s=seconds, threads=2, checkpoint=None
+            MULTICLASS,
+            n_rows=8_000,
+            n_answers=0,
+            mean_words=20,
+            time_s=seconds,
+            threads=2,
+            checkpoint=None,
         )
         return [member.name for member in members]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,15 @@ def test_a_seed_decides_and_weights_count(checkpoint: str) -> None:
     assert member.fit(weighted, seed=1).predict(rows).argmax(axis=1).mean() < 0.1
 
 
+def test_the_clock_ends_a_fit_on_a_busy_machine(checkpoint: str) -> None:
+    member = quick(checkpoint, epochs=1_000_000, limit_s=1.0)
+    begin = time.monotonic()
+    member.fit_whole(reviews(64), seed=0)
+    assert time.monotonic() - begin < 60
+    # It is the same member, whose answers are looked for under one name, whatever time there was.
+    assert member.fingerprint == quick(checkpoint, epochs=1_000_000).fingerprint
+
+
 def test_the_first_keeps_its_encoder_for_students(checkpoint: str, tmp_path: Path) -> None:
     fitted = quick(checkpoint, epochs=1).fit(reviews(64), seed=0)
     fitted.write_encoder(tmp_path / "kept")
@@ -110,11 +120,12 @@ def test_the_first_keeps_its_encoder_for_students(checkpoint: str, tmp_path: Pat
 
 
 def test_the_time_decides_how_many_and_how_long(checkpoint: str) -> None:
-    def planned(time_s: float, n_rows: int = 1_000_000, classes: int = 2) -> list[TransformerMember]:
+    def planned(time_s: float, classes: int = 2, n_answers: int = 0) -> list[TransformerMember]:
         task = Task("multiclass", "y", tuple(range(classes)))
         members = transformer_members(
             task,
-            n_rows=n_rows,
+            n_rows=1_000_000,
+            n_answers=n_answers,
             mean_words=20,
             time_s=time_s,
             threads=2,
@@ -129,13 +140,16 @@ def test_the_time_decides_how_many_and_how_long(checkpoint: str) -> None:
     assert len({member.fingerprint for member in ample}) == 4
     assert [member.keeps_encoder for member in ample] == [True, False, False, False]
     assert not any(member.keeps_encoder for member in least)
-    assert len(scarce) == len(least) == 2
-    assert [(member.epochs, member.frozen) for member in least] == [(0, 0), (0, 0)]
+    assert len(scarce) == 2
+    # Heads on one and the same encoder would answer alike.
+    assert [(member.epochs, member.frozen) for member in least] == [(0, 0)]
     assert scarce[0].epochs >= 1
     for member in (*ample, *scarce):
         assert member.seconds(1_000_000, 28) <= 1e5
     assert scarce[0].seconds(1_000_000, 28) <= 40
     assert planned(40) == scarce
+    # Answers are part of the time.
+    assert planned(40, n_answers=3_000_000)[0].epochs < scarce[0].epochs
 
 
 def test_the_default_checkpoint_can_be_read() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import narwhals as nw
@@ -9,10 +10,13 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
+import torch
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris, load_wine
 
+from potstill.networks.bert import BertShape, initial_bert
 from potstill.testing.augmenter import check_augmenter
 from potstill.transfer.augment import WordSwaps
+from potstill.transfer.augment.encoder_words import alike_words
 from potstill.transfer.augment.near_words import near_words
 from potstill.types import Column, Dataset, Schema, Task
 
@@ -90,3 +94,22 @@ def test_words_between_the_same_words_are_near() -> None:
     assert set(near["cat"]) == {"dog", "cow"}
     assert near["hay"] == ["fish"] or near["hay"][0] == "fish"
     assert near_words([], 3) == {}
+
+
+def test_with_an_encoder_words_become_what_it_has_for_alike(tmp_path: Path, write_bert: Any) -> None:
+    pieces = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "cat", "kitten", "hay", "straw", "the", "eats", "Hay")
+    shape = BertShape(width=16, layers=1, heads=2, inner=32, pieces=len(pieces), positions=8)
+    weights = initial_bert(shape, torch.Generator().manual_seed(1))
+    weights["word"] = torch.randn(weights["word"].shape, generator=torch.Generator().manual_seed(2))
+    for word, alike in (("kitten", "cat"), ("straw", "hay")):
+        weights["word"][pieces.index(word)] = weights["word"][pieces.index(alike)]
+    checkpoint = write_bert(tmp_path / "encoder", shape, weights, pieces)
+    near = alike_words(checkpoint, ["cat", "hay"], 2)
+    assert (near["cat"][0], near["hay"][0]) == ("kitten", "straw")
+    assert len(near["cat"]) == 2
+    assert "Hay" not in {word for words in near.values() for word in words}
+    dataset = dataset_of(pl.DataFrame({"text": ["the cat eats hay"] * 4}), text="text")
+    made, _ = WordSwaps(ways=(1.0, 0.0, 0.0), near=1, left_out=0.0, checkpoint=checkpoint).augment(
+        dataset, 40, seed=0
+    )
+    assert {"kitten", "straw"} <= {word for text in made["text"].to_list() for word in text.split()}

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from potstill.artifact.card import Card, decode_card
 from potstill.artifact.columns import Feeds, concat_feeds, feeds, rows_of, slice_feeds
 from potstill.artifact.envelope import CARD_KEY, PROBES_KEY, open_envelope, read_file
-from potstill.artifact.one_row import Asker, Noted, OneRow, not_a_row
+from potstill.artifact.one_row import Asker, Noted, OneRow, OneText, not_a_row
 from potstill.artifact.probes import Probes, as_array
 from potstill.artifact.session import open_session
 from potstill.errors import ArtifactError, UserError
@@ -173,7 +173,11 @@ class Model:
         self._session = session
         self._tokenizer = None if card.tokenizer is msgspec.UNSET else card.tokenizer
         self._at_once = _ROWS_AT_ONCE if self.is_of_tables else _LARGE_ROWS_AT_ONCE
-        self._ask: Asker = OneRow(session, card.schema) if self.is_of_tables else _OneLargeRow(self)
+        self._ask: Asker = _OneLargeRow(self)
+        if self.is_of_tables:
+            self._ask = OneRow(session, card.schema)
+        elif self._tokenizer is None and all(column.kind == "text" for column in card.schema.columns):
+            self._ask = OneText(session, card.schema)
         self._probes = probes
         self._source = source
         self._answer: Callable[[list[float]], dict[str, Any]] = (
@@ -357,7 +361,7 @@ class Model:
 
 @final
 class _OneLargeRow:
-    """Single rows of pictures and texts, which take the way of many: reading them is little of the work."""
+    """Single rows of pictures and word pieces, which take the way of many: reading is little of the work."""
 
     __slots__ = ("_model",)
 

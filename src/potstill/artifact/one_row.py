@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, final
 import numpy as np
 from numpy.typing import NDArray
 
-from potstill.artifact.columns import Feeds, wrong_value
+from potstill.artifact.columns import Feeds, concat_feeds, feeds, wrong_value
 from potstill.artifact.frames import missing_columns
 from potstill.artifact.interned import InternedTexts
 from potstill.artifact.refused import Refused
-from potstill.artifact.values import CONVERTERS
+from potstill.artifact.values import CONVERTERS, to_free_text
 from potstill.errors import UserError
 from potstill.types import ColumnKind, Floats, Schema
 
@@ -151,6 +151,46 @@ class _Bound:
                 self._binding.bind_ortvalue_input(self._reader.texts.names[at], tensor)
                 bound[at] = text
         return True
+
+
+@final
+class OneText:
+    """Asks a session about single rows of texts alone; safe to share between threads."""
+
+    __slots__ = ("_names", "_output", "_schema", "_session")
+
+    def __init__(self, session: ort.InferenceSession, schema: Schema) -> None:
+        self._session = session
+        self._schema = schema
+        self._names = schema.names
+        self._output = [session.get_outputs()[0].name]
+
+    def __call__(self, row: Mapping[str, Any]) -> list[float]:
+        """The first output of the graph for ``row``; raises as `OneRow` does."""
+        answer: list[float] = self.noted(row)[1].ravel().tolist()
+        return answer
+
+    def noted(self, row: Mapping[str, Any]) -> tuple[Feeds, Floats]:
+        """The row's ``(1,)`` inputs and the answer; raises as the call does."""
+        inputs = self._inputs(row)
+        return inputs, self._session.run(self._output, inputs)[0]
+
+    def feeds(self, noted: Sequence[Feeds]) -> Feeds:
+        """The ``(n,)`` inputs of the graph for rows that were read."""
+        return concat_feeds(list(noted))
+
+    def noted_together(self, rows: Sequence[Mapping[str, Any]]) -> tuple[Feeds, Floats]:
+        """The ``(n,)`` inputs and the answers of a few rows that are asked about at once; raises likewise."""
+        inputs = self.feeds([self._inputs(row) for row in rows])
+        return inputs, self._session.run(self._output, inputs)[0]
+
+    def _inputs(self, row: Mapping[str, Any]) -> Feeds:
+        if not isinstance(row, Mapping):
+            raise not_a_row(row)
+        try:
+            return {name: np.array([to_free_text(row[name])], dtype=object) for name in self._names}
+        except (KeyError, Refused):
+            return feeds([row], self._schema)  # says what is wrong with it
 
 
 class RowReader:

@@ -19,11 +19,14 @@ from potstill.students import STUDENTS
 from potstill.students.settings import adjusted
 from potstill.teachers.zoo import default_members
 from potstill.teachers.zoo_images import default_image_members
+from potstill.training.examples import Targets
 from potstill.types import TABLE_KINDS, Budget, ColumnKind, Dataset, Encoder, Schema, Student, Trainable
 
-PLANNED, ASKED_PER_CORE, LEAST_FITTING = 0.8, 2, 0.15
-"""Of the time for members on texts: the part that is planned, how many of them every core asks about all
-rows, and the part that fits have in any case."""
+PLANNED = 0.9
+"""Of the time for members on texts, the part that is planned."""
+
+FREQUENT_PIECES = 20_000
+"""Pieces of a pretrained encoder that students know even where no training text has them: other texts do."""
 
 Rows: TypeAlias = nw.DataFrame[Any]
 
@@ -81,6 +84,13 @@ class Modality:
         Every fit takes so long that even a few are worth a process each.
     newest_operators
         Its graphs are written in the newest operator set alone.
+    targets
+        Kinds of target that students are told, the most promising first; empty for all that tables are tried
+        with.
+    temperatures
+        Of the distillation loss: all students learn at the first, the leader at the others too.
+    short_share
+        Where every fit is heavy: part of the search's time in which they are short.
     """
 
     name: str
@@ -95,6 +105,9 @@ class Modality:
     teacher_s: float | None = None
     heavy: bool = True
     newest_operators: bool = True
+    targets: tuple[Targets, ...] = ()
+    temperatures: tuple[float, ...] = (1.0, 2.0)
+    short_share: float = 0.4
 
 
 def modality_of(schema: Schema) -> Modality:
@@ -187,23 +200,24 @@ def _text_encoder(schema: Schema, rows: Rows, more: Rows | None, recipe: Recipe)
 
     checkpoint = checkpoint_of(recipe)
     texts = [text for some in (rows, more) if some is not None for text in joined_texts(some, schema)]
-    pieces = fresh_wordpiece(texts) if checkpoint is None else narrowed(tokenizer_for(checkpoint), texts)
+    if checkpoint is None:
+        pieces = fresh_wordpiece(texts)
+    else:
+        pieces = narrowed(tokenizer_for(checkpoint), texts, most_frequent=FREQUENT_PIECES)
     return TextEncoder.fit(schema, rows, more_rows=more, tokenizer=pieces)
 
 
 def _text_members(train: Dataset, recipe: Recipe, time: Time) -> list[Trainable]:
     from potstill.teachers.zoo_texts import default_text_members
-    from potstill.teachers.zoo_transformers import answer_seconds
 
-    checkpoint, mean_words = checkpoint_of(recipe), _mean_words(train)
-    answers_s = ASKED_PER_CORE * answer_seconds(time.answers, mean_words, checkpoint)
     return default_text_members(
         train.task,
         n_rows=len(train),
-        mean_words=mean_words,
-        time_s=max(PLANNED * time.seconds - answers_s, LEAST_FITTING * time.seconds),
+        n_answers=time.answers,
+        mean_words=_mean_words(train),
+        time_s=PLANNED * time.seconds,
         threads=time.threads,
-        checkpoint=checkpoint,
+        checkpoint=checkpoint_of(recipe),
     )
 
 
@@ -241,6 +255,13 @@ TEXTS = Modality(
     synthetic_per_row=2.0,
     synthetic_rows=20_000,
     budget=Budget(latency_ms=20.0, size_kb=40_000.0),
+    targets=(
+        Targets(hard_label_weight=0.5, real="in_sample"),
+        Targets(hard_label_weight=1.0, real="in_sample"),
+        Targets(hard_label_weight=0.5, real="in_sample", synthetic=0.0),
+    ),
+    temperatures=(1.0, 2.0),
+    short_share=0.25,
 )
 MODALITIES: Mapping[ColumnKind, Modality] = {"image": IMAGES, "text": TEXTS}
 """The kind of column that makes data other than a table; the first that is there decides."""

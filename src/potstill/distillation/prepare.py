@@ -18,10 +18,11 @@ from potstill.data import (
     load_dataset,
     split,
 )
-from potstill.distillation.modality import Modality, modality_of
+from potstill.distillation.modality import Modality, checkpoint_of, modality_of
 from potstill.distillation.monotone import describe_monotone, with_monotone
 from potstill.distillation.recipe import Recipe
 from potstill.errors import UserError
+from potstill.students.settings import adjusted
 from potstill.transfer.augment import AUGMENTERS
 from potstill.types import Dataset, DroppedColumn, Encoder, Ints, Progress, Schema, Tensors
 
@@ -274,7 +275,8 @@ def _synthesise(
     if not n_rows:
         return None
     progress.start("making synthetic rows")
-    rows, _ = AUGMENTERS[name]().augment(train, n_rows, seed=seed)
+    augmenter = adjusted(AUGMENTERS[name](), checkpoint=checkpoint_of(recipe))
+    rows, _ = augmenter.augment(train, n_rows, seed=seed)
     if not len(rows):
         return None
     return replace(train, rows=rows, labels=None, weight=None, groups=None, ids=None)

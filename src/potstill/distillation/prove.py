@@ -43,8 +43,8 @@ from potstill.training.candidates import Candidate, pareto, ranked
 from potstill.training.examples import rows_taught
 from potstill.types import TABLE_KINDS, Dataset, Floats, Progress, Student
 
-BATCH_ROWS = 2_000
-"""Rows asked at once where throughput is measured."""
+BATCH_ROWS, BATCH_S = 2_000, 1.0
+"""Rows asked at once where throughput is measured; fewer where these would take longer one by one."""
 
 SHOWN_COLUMNS = 40
 """Columns of the test rows that slices and disagreements look at, at most."""
@@ -204,18 +204,20 @@ def _costs(small: Mapping[Contender, _Exported], taught: Taught, test: Dataset) 
         )
         for name, cost in asked.items()
     }
-    singles, batch = single_rows(test), test.rows[:BATCH_ROWS, :]
+    singles = single_rows(test)
     for name, exported in small.items():
         model = exported.model
         if name == "twin_smoothed":
             models[name] = ModelFacts(label=exported.candidate.student.name, size_bytes=exported.size_bytes)
             continue
         answer = model.predict_proba if test.task.is_classification else model.predict
+        latency = quiet_latency(model, singles, calls=10_000)
+        batch = test.rows[: max(1, min(BATCH_ROWS, round(1e6 * BATCH_S / latency.p50))), :]
         throughput = measure_batch(answer, batch, len(batch))
         models[name] = ModelFacts(
             label=exported.candidate.student.name,
             size_bytes=exported.size_bytes,
-            latency=quiet_latency(model, singles, calls=10_000),
+            latency=latency,
             rows_per_s=throughput.rows_per_s,
             cpu_seconds_per_row=throughput.cpu_seconds_per_row,
         )

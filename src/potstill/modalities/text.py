@@ -155,7 +155,7 @@ class TextEncoder:
     schema
         The columns; those of other kinds are encoded as `TabularEncoder` does.
     known
-        Words that have an id, most frequent first.
+        Words that have an id, most frequent first, those that no training text has at the end.
     words
         How texts are cut.
     tokenizer, n_pieces
@@ -189,14 +189,17 @@ class TextEncoder:
         more_rows
             Rows without labels: their words count too.
         tokenizer
-            Of a pretrained encoder, where students may be transformers. Left out where there are several text
-            columns, since an artifact takes the pieces of one.
+            Of a pretrained encoder, where students may be transformers: its words are known even where no
+            text has them. Left out where there are several text columns, since an artifact takes the pieces
+            of one.
         """
         texts = joined_texts(rows, schema)
         more = [] if more_rows is None else joined_texts(more_rows, schema)
         words = Words.fit(texts)
         counts = Counter(word.lower() for text in [*texts, *more] for word in words.of(text) if word)
-        known = tuple(word for word, _ in counts.most_common(MOST_KNOWN))
+        others = () if tokenizer is None else whole_words(tokenizer)
+        met = [word for word, _ in counts.most_common()]
+        known = tuple(dict.fromkeys([*met, *others]))[:MOST_KNOWN]
         if tokenizer is None or len(text_columns(schema)) > 1:
             return cls(schema, known, words)
         n_pieces = tokenizer.ids(texts).shape[1]
@@ -269,6 +272,13 @@ class TextEncoder:
         for at, word in enumerate(self.known, start=_FIRST_WORD):
             ids |= dict.fromkeys(spellings(word), at)
         return ids
+
+
+def whole_words(tokenizer: WordPiece) -> tuple[str, ...]:
+    """The pieces that are words of two small letters or more."""
+    return tuple(
+        piece for piece in tokenizer.vocab if len(piece) > 1 and piece.isalpha() and piece == piece.lower()
+    )
 
 
 def text_columns(schema: Schema) -> tuple[str, ...]:

@@ -22,6 +22,9 @@ what was attended to, ``widen{i}`` ``(H, W)`` and ``narrow{i}`` ``(W, H)``, each
 Pooling: TypeAlias = Literal["mean", "first"]
 """The vector of a text: the mean of its pieces', or the first piece's."""
 
+POOLED = 1 << 22
+"""Numbers of the pool that masks of dropout are windows of."""
+
 FAR = -1e9
 """Added to the scores of pieces that only fill up."""
 
@@ -55,7 +58,10 @@ class BertShape(msgspec.Struct, frozen=True):
 
 
 class Dropout:
-    """Leaves out a share of numbers, drawn by a generator of its own, while a network is trained.
+    """Leaves out a share of numbers while a network is trained.
+
+    Drawing a mask takes as long as a product of matrices, so masks are windows of one pool that is drawn
+    beforehand, by a generator of its own.
 
     Parameters
     ----------
@@ -68,13 +74,21 @@ class Dropout:
     def __init__(self, share: float, seed: int) -> None:
         self._kept = 1 - share
         self._generator = torch.Generator().manual_seed(seed)
+        self._pool = self._drawn(POOLED) if share else None
 
     def __call__(self, values: Tensor) -> Tensor:
         """``values`` with some set to 0 and the others raised in proportion."""
-        if self._kept == 1:
+        if self._pool is None:
             return values
-        mask = torch.empty_like(values, requires_grad=False).bernoulli_(self._kept, generator=self._generator)
-        return values * mask.div_(self._kept)
+        room = len(self._pool) - values.numel()
+        if room < 0:
+            return values * self._drawn(values.numel()).view(values.shape).to(values.dtype)
+        start = int(torch.randint(room + 1, (1,), generator=self._generator))
+        mask = self._pool[start : start + values.numel()].view(values.shape)
+        return values * mask.to(values.dtype)
+
+    def _drawn(self, size: int) -> Tensor:
+        return torch.empty(size).bernoulli_(self._kept, generator=self._generator).div_(self._kept)
 
 
 def initial_bert(shape: BertShape, generator: torch.Generator) -> Weights:

@@ -32,6 +32,9 @@ class Static(msgspec.Struct, frozen=True):
     checkpoint
         Folder of a pretrained encoder: every word's vector begins as what it makes of the word alone. None
         for vectors that are learnt from nothing.
+    tuned
+        File of weights (safetensors) to take in place of the checkpoint's: those of the same encoder after a
+        teacher was fine-tuned from it.
     words
         Words that are known at most.
     word_dim
@@ -69,6 +72,7 @@ class Static(msgspec.Struct, frozen=True):
     reads: ClassVar[frozenset[ColumnKind]] = TABLE_KINDS | {"text"}
 
     checkpoint: str | None = None
+    tuned: str | None = None
     words: int = 50_000
     word_dim: int = 64
     window: int = 5
@@ -140,5 +144,5 @@ class Static(msgspec.Struct, frozen=True):
             epochs=self.epochs,
             batch_size=self.batch_size,
             weights=self.weights,
-            vectors=None if self.checkpoint is None else partial(word_vectors, self.checkpoint),
+            vectors=None if self.checkpoint is None else partial(word_vectors, self.checkpoint, self.tuned),
         )

@@ -168,12 +168,13 @@ def fit_transformer(
     judge = None if valid is None or effort is not None else labelled_rows(valid)
     tracker = progress or Silent()
     tracker.start("training", course.epochs)
-    best, best_loss, best_epoch = weights, math.inf, Epochs(course.stop_after or course.epochs, course.epochs)
+    best, best_loss, best_epoch = None, math.inf, Epochs(course.stop_after or course.epochs, course.epochs)
     patience = max(2, course.epochs // 3)
+    learnt = _LearntRows.of(weights, pieces)
     training = fine_tuning(
-        weights,
-        shape,
-        pieces,
+        learnt.weights,
+        msgspec.structs.replace(shape, pieces=len(learnt.rows)),
+        learnt.pieces(pieces),
         _loss_of(train, targets, objective),
         course=course,
         seed=seed,
@@ -183,14 +184,48 @@ def fit_transformer(
         tracker.advance()
         if judge is None:
             continue
-        loss = _judged(weights, shape, judge, plan.pooling)
+        whole = learnt.whole()
+        loss = _judged(whole, shape, judge, plan.pooling)
         if loss < best_loss:
-            best, best_loss = {name: weight.detach().clone() for name, weight in weights.items()}, loss
+            best, best_loss = whole, loss
             best_epoch = Epochs(epoch, round(epoch / share))
         elif epoch - best_epoch >= patience:
             break
-    kept = _rounded(best, plan.weights)
+    kept = _rounded(learnt.whole() if best is None else best, plan.weights)
     return FittedTransformer(shape, kept, plan.pooling, plan.weights), best_epoch
+
+
+@dataclass(frozen=True, eq=False)
+class _LearntRows:
+    """A network of which only those pieces are trained that there are texts of; the others stay as they are.
+
+    Parameters
+    ----------
+    weights
+        Of the network, with these rows of the embedding table alone.
+    table
+        ``(V, H)`` the whole table before training.
+    rows
+        ``(U,)`` ascending.
+    """
+
+    weights: Weights
+    table: Tensor
+    rows: Tensor
+
+    @classmethod
+    def of(cls, weights: Weights, pieces: Pieces) -> _LearntRows:
+        rows = torch.from_numpy(np.union1d(np.unique(pieces), [0]).astype(np.int64))
+        return cls({**weights, "word": weights["word"][rows]}, weights["word"], rows)
+
+    def pieces(self, pieces: Pieces) -> Pieces:
+        """Rows of the whole table as rows of the trained one."""
+        return np.searchsorted(self.rows.numpy(), pieces)
+
+    def whole(self) -> Weights:
+        """The network as it is now, in memory of its own."""
+        trained = {name: weight.detach().clone() for name, weight in self.weights.items()}
+        return {**trained, "word": self.table.index_copy(0, self.rows, trained["word"])}
 
 
 @dataclass(frozen=True)

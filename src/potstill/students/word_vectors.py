@@ -11,30 +11,32 @@ import numpy as np
 
 from potstill.files import locked, write_whole
 from potstill.modalities.pretrained_pieces import wordpiece_of
-from potstill.networks.bert_folder import read_bert
+from potstill.networks.bert_folder import read_bert, read_shape, read_weights
 from potstill.networks.fine_tuning import answers
 from potstill.types import Floats
 
 MOST_PIECES = 16
 """Word pieces of a word that are looked at."""
 
-MOST_WORDS = 30_000
+MOST_WORDS = 60_000
 """Words that are asked about; those after them, which are rarer, begin as nothing."""
 
 SCALE = 0.3
 """Small vectors leave more to be learnt by the layers above, which are the same for all words."""
 
 
-def word_vectors(checkpoint: str, words: tuple[str, ...], dim: int) -> Floats:
+def word_vectors(checkpoint: str, tuned: str | None, words: tuple[str, ...], dim: int) -> Floats:
     """The vectors of words.
 
-    What the encoder answers is kept in the system's folder for temporary files: a search fits many students
-    from the same words.
+    What the encoder answers is kept in the system's folder for temporary files, or beside the tuned weights:
+    a search fits many students from the same words.
 
     Parameters
     ----------
     checkpoint
         Folder of an encoder of BERT's kind, as Hugging Face keeps them.
+    tuned
+        File of its weights after a teacher was fine-tuned from it; None for those in the folder.
     words
         V words, most frequent first.
     dim
@@ -49,7 +51,7 @@ def word_vectors(checkpoint: str, words: tuple[str, ...], dim: int) -> Floats:
     UserError
         There is no such encoder.
     """
-    own = _kept_answers(checkpoint, words[:MOST_WORDS])
+    own = _kept_answers(checkpoint, tuned, words[:MOST_WORDS])
     centred = own - own.mean(axis=0)
     variances, directions = np.linalg.eigh(centred.T.astype(np.float64) @ centred / len(centred))
     largest = np.argsort(-variances)[:dim]
@@ -62,25 +64,30 @@ def word_vectors(checkpoint: str, words: tuple[str, ...], dim: int) -> Floats:
     return vectors
 
 
-def _kept_answers(checkpoint: str, words: tuple[str, ...]) -> Floats:
-    """`_answers`, from the folder for temporary files if they have been given before."""
-    encoder = (Path(checkpoint) / "model.safetensors").resolve()
+def _kept_answers(checkpoint: str, tuned: str | None, words: tuple[str, ...]) -> Floats:
+    """`_answers`, from where they are kept if they have been given before."""
+    encoder = (Path(checkpoint) / "model.safetensors" if tuned is None else Path(tuned)).resolve()
     changed = encoder.stat().st_mtime_ns if encoder.exists() else 0
     name = hashlib.sha256("\x1f".join([str(encoder), str(changed), *words]).encode()).hexdigest()[:24]
-    folder = Path(tempfile.gettempdir()) / f"potstill-words-{name}"
+    # Weights that were tuned are a run's own: what is made of them goes when they do.
+    home = Path(tempfile.gettempdir()) if tuned is None else encoder.parent
+    folder = home / f"potstill-words-{name}"
     folder.mkdir(exist_ok=True)
     with locked(folder, on_wait=lambda _: None):
         file = folder / "vectors.npy"
         if not file.exists():
             answered = io.BytesIO()
-            np.save(answered, _answers(checkpoint, words).astype(np.float16))
+            np.save(answered, _answers(checkpoint, tuned, words).astype(np.float16))
             write_whole(answered.getvalue(), file)
         kept: Floats = np.load(file).astype(np.float32)
         return kept
 
 
-def _answers(checkpoint: str, words: tuple[str, ...]) -> Floats:
+def _answers(checkpoint: str, tuned: str | None, words: tuple[str, ...]) -> Floats:
     """``(V, H)``: the mean of the encoder's last layer over the pieces of each word."""
-    shape, weights = read_bert(checkpoint)
+    if tuned is None:
+        shape, weights = read_bert(checkpoint)
+    else:
+        shape, weights = read_shape(checkpoint), read_weights(tuned)
     pieces = wordpiece_of(checkpoint, max_pieces=MOST_PIECES).ids(words)
     return answers(weights, shape, pieces, "mean", exact=False)

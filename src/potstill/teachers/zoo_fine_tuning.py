@@ -115,6 +115,7 @@ def _fine_tuned(
         dropout=member.dropout,
         pooling=member.pooling,
         frozen=member.frozen * shape.layers // 3,
+        time_limit_s=member.limit_s,
     )
 
     def loss(logits: Tensor, chosen: Tensor) -> Tensor:

@@ -192,7 +192,14 @@ ZOO_OF_TEXTS = (
 
 
 def default_text_members(
-    task: Task, *, n_rows: int, mean_words: float, time_s: float, threads: int, checkpoint: str | None
+    task: Task,
+    *,
+    n_rows: int,
+    n_answers: int,
+    mean_words: float,
+    time_s: float,
+    threads: int,
+    checkpoint: str | None,
 ) -> list[Trainable]:
     """Fine-tuned transformers, and as many models of n-grams as the rest of the time is enough for.
 
@@ -202,10 +209,12 @@ def default_text_members(
         What is predicted.
     n_rows
         Rows with labels.
+    n_answers
+        Rows that every member is asked about.
     mean_words
         Of a text.
     time_s
-        Seconds for all fits of all members.
+        Seconds for all fits and answers of all members.
     threads
         Cores there are; as many members are at work side by side.
     checkpoint
@@ -219,6 +228,7 @@ def default_text_members(
     transformers = transformer_members(
         task,
         n_rows=n_rows,
+        n_answers=n_answers,
         mean_words=mean_words,
         time_s=share * time_s,
         threads=threads,

@@ -41,6 +41,9 @@ ENOUGH_EPOCHS = 2
 
 FEWEST_MEMBERS = 2
 
+LEAST_FITTING = 0.15
+"""Part of a member's time that is for its fit, however many rows it is asked about."""
+
 _BEGINNING_S = 6.0
 
 
@@ -63,6 +66,9 @@ class TransformerMember(msgspec.Struct, frozen=True, kw_only=True):
         Of each three layers so many, from the beginning, are left as they are.
     keeps_encoder
         Whether students are to begin with its fine-tuned encoder.
+    limit_s
+        Seconds that the epochs may take: on a machine that is busy otherwise, training ends by the clock.
+        None for as long as they take.
     """
 
     name: str
@@ -74,12 +80,13 @@ class TransformerMember(msgspec.Struct, frozen=True, kw_only=True):
     epochs: int = MOST_EPOCHS
     frozen: int = 0
     keeps_encoder: bool = False
+    limit_s: float | None = None
 
     @property
     def fingerprint(self) -> str:
         import torch
 
-        recipe = msgspec.structs.replace(self, checkpoint=None)
+        recipe = msgspec.structs.replace(self, checkpoint=None, limit_s=None)
         encoder = "none" if self.checkpoint is None else _encoder_digest(self.checkpoint)
         return digest(VERSION, type(self).__name__, msgspec.json.encode(recipe), encoder, torch.__version__)
 
@@ -169,12 +176,13 @@ def transformer_members(
     task: Task,
     *,
     n_rows: int,
+    n_answers: int,
     mean_words: float,
     time_s: float,
     threads: int,
     checkpoint: str | None,
 ) -> list[Trainable]:
-    """Two to four members, each with as many epochs as its part of the time allows.
+    """One to four members, each with as many epochs as its part of the time allows.
 
     Where time is short the first layers are left as they are, and where it is shorter still all of them:
     then only a head is fitted on its vectors.
@@ -185,10 +193,12 @@ def transformer_members(
         What is predicted.
     n_rows
         Rows with labels.
+    n_answers
+        Rows that every member is asked about.
     mean_words
         Of a text.
     time_s
-        Seconds for all fits of all members.
+        Seconds for all fits and answers of all members.
     threads
         Cores there are; each fit uses one, and as many members as cores are at work side by side.
     checkpoint
@@ -203,19 +213,20 @@ def transformer_members(
     core_s = max(time_s - _BEGINNING_S, time_s / 2) * threads
     members = _varied(checkpoint, most)
     epoch_s = msgspec.structs.replace(members[0], epochs=1).seconds(n_rows, n_pieces)
+    asked_s = msgspec.structs.replace(members[0], epochs=0).seconds(n_answers, n_pieces)
     count = len(members)
-    while count > FEWEST_MEMBERS and ENOUGH_EPOCHS * epoch_s * _shares(count, threads) > core_s:
+    while count > FEWEST_MEMBERS and (ENOUGH_EPOCHS * epoch_s + asked_s) * _shares(count, threads) > core_s:
         count -= 1
-    seconds = core_s / _shares(count, threads)
-    planned = [_within(member, seconds, n_rows, n_pieces) for member in members[:count]]
-    keeps = checkpoint is not None and planned[0].epochs > 0
+    own_s = core_s / _shares(count, threads)
+    seconds = max(own_s - asked_s, LEAST_FITTING * own_s)
+    planned = [
+        msgspec.structs.replace(_within(member, seconds, n_rows, n_pieces), limit_s=seconds)
+        for member in members[:count]
+    ]
+    if not planned[0].epochs:
+        return [planned[0]]  # heads on one and the same encoder would answer alike
+    keeps = checkpoint is not None
     return [msgspec.structs.replace(planned[0], keeps_encoder=keeps), *planned[1:]]
-
-
-def answer_seconds(n_rows: int, mean_words: float, checkpoint: str | None) -> float:
-    """Seconds of one core in which one member answers so many rows of so many words on average."""
-    n_pieces = min(PIECES_PER_WORD * mean_words + PIECES_AROUND, MOST_PIECES)
-    return TransformerMember(name="", checkpoint=checkpoint, epochs=0).seconds(n_rows, n_pieces)
 
 
 def _varied(checkpoint: str | None, epochs: int) -> list[TransformerMember]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -14,6 +15,9 @@ from potstill.transfer.augment.near_words import near_words
 from potstill.transfer.augment.rows import spread_parents
 from potstill.types import TABLE_KINDS, ColumnKind, Dataset, Ints
 
+MOST_EXCHANGED = 10_000
+"""Words that are exchanged for what an encoder has for alike, the most frequent."""
+
 _TRIES = 6
 _MARKS = ".,?!:;()\"'"
 
@@ -21,11 +25,11 @@ _MARKS = ".,?!:;()\"'"
 class WordSwaps(msgspec.Struct, frozen=True):
     """New texts whose words are those of real ones.
 
-    Each is made of a parent in one of three ways. Some words are exchanged for others that are met between
-    the same words (see `near_words`), or left out. Or it is a piece of the parent, of any length. Or it is
-    the beginning of the parent and the end of another. The columns of a table beside the texts are the
-    parent's. No new row equals a real one; where the texts leave no room for that, there are fewer rows than
-    asked for.
+    Each is made of a parent in one of three ways. Some words are left out, or exchanged for others that are
+    met between the same words (see `near_words`) or, with a pretrained encoder, mean alike. Or it is a piece
+    of the parent, of any length. Or it is the beginning of the parent and the end of another. The columns of
+    a table beside the texts are the parent's. No new row equals a real one; where the texts leave no room for
+    that, there are fewer rows than asked for.
 
     Parameters
     ----------
@@ -36,7 +40,10 @@ class WordSwaps(msgspec.Struct, frozen=True):
     ways
         How often words are exchanged, a piece is cut out and two are put together, relatively.
     near
-        Near words to draw from.
+        Near words to draw from, of each kind.
+    checkpoint
+        Folder of a pretrained encoder: words are exchanged for what it has for alike too, also for words that
+        no text has. None for none.
 
     References
     ----------
@@ -51,6 +58,7 @@ class WordSwaps(msgspec.Struct, frozen=True):
     left_out: float = 0.3
     ways: tuple[float, float, float] = (1.0, 1.0, 1.0)
     near: int = 10
+    checkpoint: str | None = None
 
     def augment(self, dataset: Dataset, n_rows: int, *, seed: int) -> tuple[nw.DataFrame[Any], Ints]:
         """At most ``n_rows`` new rows, and ``(n,)`` the position of each one's parent in ``dataset``."""
@@ -58,7 +66,7 @@ class WordSwaps(msgspec.Struct, frozen=True):
         if n_rows < 1 or len(dataset) < 3 or not columns:
             return dataset.rows.head(0), np.empty(0, dtype=np.int64)
         rng = np.random.default_rng(seed)
-        texts = _Texts.of(dataset.rows, columns, self.near)
+        texts = _Texts.of(dataset.rows, columns, self.near, self.checkpoint)
         parents, made = [], []
         for parent in spread_parents(len(dataset), n_rows, rng).tolist():
             for _ in range(_TRIES):
@@ -122,12 +130,20 @@ class _Texts:
     known: frozenset[tuple[str | None, ...]]
 
     @classmethod
-    def of(cls, rows: nw.DataFrame[Any], columns: Sequence[str], k: int) -> _Texts:
+    def of(cls, rows: nw.DataFrame[Any], columns: Sequence[str], k: int, checkpoint: str | None) -> _Texts:
         texts = [[_text(value) for value in rows[name].to_list()] for name in columns]
         words = [[text.split() or None for text in row] for row in zip(*texts, strict=True)]
         cores = [[_core(word) for word in text] for row in words for text in row if text]
         known = frozenset(tuple(_joined_words(text) for text in row) for row in words)
-        return cls(words, near_words(cores, k), known)
+        near = dict(near_words(cores, k))
+        if checkpoint is not None:
+            from potstill.transfer.augment.encoder_words import alike_words
+
+            counts = Counter(word for text in cores for word in text if word.isalpha())
+            frequent = [word for word, _ in counts.most_common(MOST_EXCHANGED)]
+            for word, alike in alike_words(checkpoint, frequent, k).items():
+                near[word] = [*near.get(word, []), *alike]
+        return cls(words, near, known)
 
     def is_new(self, made: tuple[str | None, ...]) -> bool:
         """Whether something is left of each text, and no real row has the same."""
