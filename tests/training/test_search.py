@@ -134,6 +134,15 @@ def test_a_kin_that_there_is_no_time_for_is_left_out(lesson: Lesson) -> None:
     assert {one.student.kin for one in found.candidates} == {"constants"}
 
 
+def test_where_fits_are_heavy_student_and_twin_end_with_equally_long_ones(lesson: Lesson) -> None:
+    found = search(replace(lesson, heavy=True), Budget(), limit_s=4.0, short_share=0.2).run(
+        [Constant()], KINDS[:1]
+    )
+    long = [one for one in found.candidates if one.trial.long]
+    assert [one.role for one in long] == ["student", "twin"]
+    assert any(one.role == "twin_smoothed" for one in found.candidates)
+
+
 def test_a_refit_has_the_effort_of_the_search(lesson: Lesson) -> None:
     running = search(lesson, Budget())
     found = running.run([TREES], KINDS, free_size=False)

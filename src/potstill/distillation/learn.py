@@ -43,9 +43,6 @@ from potstill.types import (
 MANY_EXAMPLES = 10_000
 """From this many rows on, fits are worth a process each."""
 
-TEMPERATURES = (1.0, 2.0)
-"""Temperatures of the distillation loss: all students learn at the first, the leader at the others too."""
-
 TIMING_ROWS = 200
 """Validation rows whose latency is measured, one at a time."""
 
@@ -124,14 +121,16 @@ def search_students(
         lesson,
         assess=Assessor(prepared, scale, budget),
         budget=budget,
-        objectives=_objectives(train, recipe),
+        objectives=_objectives(prepared),
         limit_s=limit_s,
+        short_share=prepared.modality.short_share,
         progress=progress,
     )
     families = families_for(prepared) if student is None else [_named(student, prepared)]
     if taught.encoder is not None:
         families = [adjusted(family, tuned=str(taught.encoder)) for family in families]
-    found = search.run(families, kinds_of_target(taught, recipe), free_size=student is None)
+    kinds = kinds_of_target(taught, recipe, prepared.modality.targets)
+    found = search.run(families, kinds, free_size=student is None)
     return Searched(search, found, budget, scale)
 
 
@@ -262,8 +261,21 @@ def _over_budget(chosen: Candidate, budget: Budget) -> tuple[str, ...]:
     )
 
 
-def kinds_of_target(taught: Taught, recipe: Recipe) -> list[Targets]:
-    """The kinds of target worth a trial with this transfer set, the most promising first."""
+def kinds_of_target(taught: Taught, recipe: Recipe, preferred: Sequence[Targets] = ()) -> list[Targets]:
+    """The kinds of target worth a trial with this transfer set, the most promising first.
+
+    ``preferred`` takes the place of those that are tried for tables.
+    """
+    more = {"unlabeled", "synthetic"} & taught.transfer.rows.keys()
+    kinds = list(preferred) or _kinds_for_tables(taught, recipe)
+    if recipe.hard_label_weight is not None:
+        kinds = [msgspec.structs.replace(kind, hard_label_weight=recipe.hard_label_weight) for kind in kinds]
+    if "synthetic" not in more:
+        kinds = [msgspec.structs.replace(kind, synthetic=0.0) for kind in kinds]
+    return list(dict.fromkeys(kinds))
+
+
+def _kinds_for_tables(taught: Taught, recipe: Recipe) -> list[Targets]:
     more = {"unlabeled", "synthetic"} & taught.transfer.rows.keys()
     crossed = bool(taught.transfer.cross_fitted.out_of_fold.any())
     real: RealTargets = recipe.real_targets or "in_sample"
@@ -277,11 +289,7 @@ def kinds_of_target(taught: Taught, recipe: Recipe) -> list[Targets]:
     kinds.append(Targets(hard_label_weight=0.5, real=kept_off))
     if more:
         kinds.append(Targets(hard_label_weight=0.5, real=real, synthetic=0.0))
-    if recipe.hard_label_weight is not None:
-        kinds = [msgspec.structs.replace(kind, hard_label_weight=recipe.hard_label_weight) for kind in kinds]
-    if "synthetic" not in more:
-        kinds = [msgspec.structs.replace(kind, synthetic=0.0) for kind in kinds]
-    return list(dict.fromkeys(kinds))
+    return kinds
 
 
 @final
@@ -377,7 +385,8 @@ def _scale(train: Dataset) -> tuple[float, float]:
     return spread or 1.0, float(np.mean(train.labels))
 
 
-def _objectives(train: Dataset, recipe: Recipe) -> list[Objective]:
-    if not train.task.is_classification:
+def _objectives(prepared: Prepared) -> list[Objective]:
+    if not prepared.parts["train"].task.is_classification:
         return [MSE()]
-    return [KD(temperature=each) for each in ([recipe.temperature] if recipe.temperature else TEMPERATURES)]
+    asked = prepared.recipe.temperature
+    return [KD(temperature=each) for each in ([asked] if asked else prepared.modality.temperatures)]

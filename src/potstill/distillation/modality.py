@@ -19,6 +19,7 @@ from potstill.students import STUDENTS
 from potstill.students.settings import adjusted
 from potstill.teachers.zoo import default_members
 from potstill.teachers.zoo_images import default_image_members
+from potstill.training.examples import Targets
 from potstill.types import TABLE_KINDS, Budget, ColumnKind, Dataset, Encoder, Schema, Student, Trainable
 
 PLANNED, ASKED_PER_CORE, LEAST_FITTING = 0.8, 2, 0.15
@@ -81,6 +82,13 @@ class Modality:
         Every fit takes so long that even a few are worth a process each.
     newest_operators
         Its graphs are written in the newest operator set alone.
+    targets
+        Kinds of target that students are told, the most promising first; empty for all that tables are tried
+        with.
+    temperatures
+        Of the distillation loss: all students learn at the first, the leader at the others too.
+    short_share
+        Where every fit is heavy: part of the search's time in which they are short.
     """
 
     name: str
@@ -95,6 +103,9 @@ class Modality:
     teacher_s: float | None = None
     heavy: bool = True
     newest_operators: bool = True
+    targets: tuple[Targets, ...] = ()
+    temperatures: tuple[float, ...] = (1.0, 2.0)
+    short_share: float = 0.4
 
 
 def modality_of(schema: Schema) -> Modality:
@@ -231,7 +242,15 @@ IMAGES = Modality(
     encoder=_image_encoder,
     members=_image_members,
     augmenter="views",
-    budget=Budget(latency_ms=2.0, size_kb=1024.0),  # every epoch sees another view: no synthetic rows
+    synthetic_per_row=10.0,
+    synthetic_rows=100_000,
+    budget=Budget(latency_ms=2.0, size_kb=1024.0),
+    targets=(
+        Targets(hard_label_weight=0.1, real="in_sample"),
+        Targets(hard_label_weight=0.1, real="in_sample", synthetic=0.0),
+    ),
+    temperatures=(4.0,),
+    short_share=0.2,
 )
 TEXTS = Modality(
     name="texts",

@@ -74,7 +74,7 @@ LEAST_CHANGE = 0.15
 """Sizes closer than this, relatively, are not worth another fit."""
 
 SHORT_SHARE = 0.4
-"""Part of the time of a search of few fits in which they are short and many things are tried."""
+"""Part of the time of a search of few fits in which they are short and many things are tried, by default."""
 
 PUT_ASIDE = 0.05
 """Part of the time left that is kept for measuring what the long fits give."""
@@ -100,6 +100,8 @@ class Search:
         labels only.
     limit_s
         Seconds for `run` and the refits after it; None for the plan alone, whatever it takes.
+    short_share
+        Where fits are heavy: part of the time in which they are short and many things are tried.
     """
 
     def __init__(
@@ -110,9 +112,11 @@ class Search:
         budget: Budget,
         objectives: Sequence[Objective],
         limit_s: float | None = None,
+        short_share: float = SHORT_SHARE,
         progress: Progress | None = None,
     ) -> None:
         self._objectives = objectives
+        self._short_share = short_share
         self._pace = Pace(limit_s, lesson.workers, refits=not lesson.heavy)
         self._progress = progress or Silent()
         self._trials = Trials(lesson, assess=assess, budget=budget, pace=self._pace, progress=self._progress)
@@ -198,7 +202,7 @@ class Search:
     def _run_few(self, parts: Sequence[Student], kins: Sequence[str], kinds: Sequence[Targets]) -> None:
         """Short fits of every family, of other targets and settings; then the best of each kin, long ones."""
         objective = self._objectives[0]
-        with self._pace.sharing(SHORT_SHARE):
+        with self._pace.sharing(self._short_share):
             for part in parts:
                 told = kinds[0] if part.kin == parts[0].kin else self._trials.leader("student").targets
                 self._trials.attempt([self._trials.twin_of(part), Trial(part, told, objective)])
@@ -219,12 +223,17 @@ class Search:
             self._go_long(kins)
 
     def _go_long(self, kins: Sequence[str]) -> None:
-        """The best student and twin of each kin again, the quick kins first, in all the time that is left."""
+        """The best student and twin of each kin again, the quick kins first, in all the time that is left.
+
+        The twin is one of labels alone, even where smoothed ones were better: the gap is measured against it.
+        """
         quickest = sorted(
             kins, key=lambda kin: max((one.seconds for one in self._trials.best(kin)), default=0.0)
         )
         for at, kin in enumerate(quickest):
-            trials = [replace(one.trial, long=True) for one in self._trials.best(kin)]
+            leaders = [one for side in SIDES for one in self._trials.leaders(side, kin)]
+            first = {one.role: one for one in reversed(leaders) if one.role in SIDES}
+            trials = [replace(first[side].trial, long=True) for side in SIDES if side in first]
             with self._pace.sharing((1 - PUT_ASIDE) / (len(quickest) - at)):
                 limit_s = self._pace.rest_s()
             fits = [Fit(trial, time_limit_s=limit_s) for trial in trials]
