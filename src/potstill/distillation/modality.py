@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import narwhals as nw
 import numpy as np
 
+from potstill.distillation.clock import TEACHER_SHARE
 from potstill.distillation.recipe import Recipe
 from potstill.errors import UserError
 from potstill.graph import OPSETS, chosen_opset
@@ -78,6 +79,8 @@ class Modality:
         Seconds that a run takes where nothing else is said; None for as long as its plan takes.
     teacher_s
         Seconds of the default ensemble at most where nothing else is said; None for its share of the limit.
+    teacher_share
+        That share.
     heavy
         Every fit takes so long that even a few are worth a process each.
     newest_operators
@@ -101,6 +104,7 @@ class Modality:
     patience_s: float = 900.0
     time_limit_s: float | None = 2_400.0
     teacher_s: float | None = None
+    teacher_share: float = TEACHER_SHARE
     heavy: bool = True
     newest_operators: bool = True
     targets: tuple[Targets, ...] = ()
@@ -245,11 +249,12 @@ IMAGES = Modality(
     synthetic_per_row=10.0,
     synthetic_rows=100_000,
     budget=Budget(latency_ms=2.0, size_kb=1024.0),
+    teacher_share=0.5,
     targets=(
-        Targets(hard_label_weight=0.1, real="in_sample"),
-        Targets(hard_label_weight=0.1, real="in_sample", synthetic=0.0),
+        Targets(hard_label_weight=0.5, real="in_sample"),
+        Targets(hard_label_weight=0.5, real="in_sample", synthetic=0.0),
     ),
-    temperatures=(4.0,),
+    temperatures=(2.0, 4.0),
     short_share=0.2,
 )
 TEXTS = Modality(
