@@ -11,7 +11,7 @@ TEACHER_SHARE = 0.4
 """Part of a time limit that the teacher may take by default, data and synthetic rows before it included."""
 
 LEAST_STUDENT_SHARE = 0.15
-"""Part of a time limit that the student has in any case: on a busy machine a run is rather late than useless."""
+"""Part of a time limit that the student has in any case: on a busy machine, better late than useless."""
 
 PROVING_S, PROVING_SHARE = 6.0, 0.06
 """Seconds, and part of a time limit, that are kept for exporting and measuring."""

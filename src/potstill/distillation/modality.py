@@ -250,10 +250,7 @@ IMAGES = Modality(
     synthetic_rows=100_000,
     budget=Budget(latency_ms=2.0, size_kb=1024.0),
     teacher_share=0.5,
-    targets=(
-        Targets(hard_label_weight=0.5, real="in_sample"),
-        Targets(hard_label_weight=0.5, real="in_sample", synthetic=0.0),
-    ),
+    targets=(Targets(hard_label_weight=0.5, real="in_sample"),),
     temperatures=(2.0, 4.0),
     short_share=0.2,
 )
