@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from potstill.networks.convolution import Layer
     from potstill.teachers.zoo_convolution import Network
 
-S_PER_PRODUCT, S_PER_VALUE = 7e-12, 2.3e-9
+S_PER_PRODUCT, S_PER_VALUE = 8e-12, 2.6e-9
 """Seconds of one core for a multiplication and addition, and for a number that a layer puts out, in a forward
 pass in bfloat16."""
 
