@@ -40,7 +40,8 @@ def test_without_a_limit_nobody_is_hurried(hand: Hand) -> None:
         (1000.0, 300.0, 100.0, 640.0),
         (20.0, 0.0, 8.0, 14.0),
         (20.0, 9.0, 1.0, 5.0),
-        (20.0, 30.0, 1.0, 1.0),
+        (20.0, 30.0, 1.0, 3.0),
+        (2.0, 30.0, 1.0, 1.0),
     ],
 )
 def test_shares_of_a_limit(
@@ -50,6 +51,8 @@ def test_shares_of_a_limit(
     hand.now_s += gone_s
     assert clock.teacher_s() == pytest.approx(teacher_s)
     assert clock.student_s() == pytest.approx(student_s)
+    assert clock.teacher_s(0.4) == clock.teacher_s()
+    assert clock.teacher_s(0.5) == pytest.approx(max(1.0, 0.5 * limit_s - gone_s))
 
 
 def test_stages_add_up_also_when_they_fail(hand: Hand) -> None:

@@ -106,13 +106,15 @@ def test_time_decides_the_epochs_and_then_the_members(shape: tuple[int, int, int
     full = planned(10_000, 30_000)
     assert [each.name for each in full] == [each.name for each in ZOO_OF_IMAGES]
     assert {each.snapshots for each in full} == {1}
-    fewer = planned(10_000, 500)
+    short_s = 400_000 * full[0].training_s(shape)
+    fewer = planned(10_000, short_s)
     assert len(fewer) < len(full)
     assert sum(each.snapshots for each in fewer) >= 5
+    assert len(planned(10_000, 3 * short_s)) == len(full)
     assert all(few.epochs <= many.epochs for few, many in zip(fewer, full, strict=False))
     assert {each.mixing for each in planned(60_000, 20)} == {"none"}
     assert {each.mixing for each in planned(500, 30_000)} == {each.mixing for each in ZOO_OF_IMAGES}
-    for members, time_s in ((full, 30_000), (fewer, 500)):
+    for members, time_s in ((full, 30_000), (fewer, short_s)):
         assert sum(each.training_s(shape) * each.epochs * 10_000 for each in members) < 2 * time_s
 
 

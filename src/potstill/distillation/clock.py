@@ -8,7 +8,10 @@ from contextlib import contextmanager
 from typing import final
 
 TEACHER_SHARE = 0.4
-"""Part of a time limit that the teacher may take, data and synthetic rows before it included."""
+"""Part of a time limit that the teacher may take by default, data and synthetic rows before it included."""
+
+LEAST_STUDENT_SHARE = 0.15
+"""Part of a time limit that the student has in any case: on a busy machine, better late than useless."""
 
 PROVING_S, PROVING_SHARE = 6.0, 0.06
 """Seconds, and part of a time limit, that are kept for exporting and measuring."""
@@ -45,16 +48,16 @@ class Clock:
         finally:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - begin
 
-    def teacher_s(self) -> float | None:
-        """Seconds from now on that the teacher may take; None without a limit."""
-        return None if self._limit_s is None else max(1.0, TEACHER_SHARE * self._limit_s - self._gone())
+    def teacher_s(self, share: float = TEACHER_SHARE) -> float | None:
+        """Seconds from now on that the teacher may take, whose ``share`` of all is; None without a limit."""
+        return None if self._limit_s is None else max(1.0, share * self._limit_s - self._gone())
 
     def student_s(self) -> float | None:
         """Seconds from now on that the search and the refits may take; None without a limit."""
         if self._limit_s is None:
             return None
         kept = max(PROVING_S, PROVING_SHARE * self._limit_s)
-        return max(1.0, self._limit_s - kept - self._gone())
+        return max(1.0, LEAST_STUDENT_SHARE * self._limit_s, self._limit_s - kept - self._gone())
 
     def _gone(self) -> float:
         return time.monotonic() - self._begin

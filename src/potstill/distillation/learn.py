@@ -280,7 +280,9 @@ def kinds_of_target(taught: Taught, recipe: Recipe, preferred: Sequence[Targets]
     ``preferred`` takes the place of those that are tried for tables.
     """
     more = {"unlabeled", "synthetic"} & taught.transfer.rows.keys()
-    kinds = list(preferred) or _kinds_for_tables(taught, recipe)
+    asked = {} if recipe.real_targets is None else {"real": recipe.real_targets}
+    kinds = [msgspec.structs.replace(kind, **asked) for kind in preferred]
+    kinds = kinds or _kinds_for_tables(taught, recipe)
     if recipe.hard_label_weight is not None:
         kinds = [msgspec.structs.replace(kind, hard_label_weight=recipe.hard_label_weight) for kind in kinds]
     if "synthetic" not in more:

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import narwhals as nw
 import numpy as np
 
+from potstill.distillation.clock import TEACHER_SHARE
 from potstill.distillation.recipe import Recipe
 from potstill.errors import UserError
 from potstill.graph import OPSETS, chosen_opset
@@ -80,6 +81,8 @@ class Modality:
         Seconds that a run takes where nothing else is said; None for as long as its plan takes.
     teacher_s
         Seconds of the default ensemble at most where nothing else is said; None for its share of the limit.
+    teacher_share
+        That share.
     heavy
         Every fit takes so long that even a few are worth a process each.
     newest_operators
@@ -103,6 +106,7 @@ class Modality:
     patience_s: float = 900.0
     time_limit_s: float | None = 2_400.0
     teacher_s: float | None = None
+    teacher_share: float = TEACHER_SHARE
     heavy: bool = True
     newest_operators: bool = True
     targets: tuple[Targets, ...] = ()
@@ -245,7 +249,13 @@ IMAGES = Modality(
     encoder=_image_encoder,
     members=_image_members,
     augmenter="views",
-    budget=Budget(latency_ms=2.0, size_kb=1024.0),  # every epoch sees another view: no synthetic rows
+    synthetic_per_row=10.0,
+    synthetic_rows=100_000,
+    budget=Budget(latency_ms=2.0, size_kb=1024.0),
+    teacher_share=0.5,
+    targets=(Targets(hard_label_weight=0.5, real="in_sample"),),
+    temperatures=(2.0, 4.0),
+    short_share=0.2,
 )
 TEXTS = Modality(
     name="texts",

@@ -121,7 +121,12 @@ def distill(
     clock.limit(prepared.modality.time_limit_s)
     with clock.stage("teacher"):
         taught, prepared = teach(
-            teachers, prepared, recipe=recipe, seed=seed, limit_s=clock.teacher_s(), progress=progress
+            teachers,
+            prepared,
+            recipe=recipe,
+            seed=seed,
+            limit_s=clock.teacher_s(prepared.modality.teacher_share),
+            progress=progress,
         )
     with clock.stage("student"):
         chosen = pick_columns(taught, prepared, budget=allowed, seed=seed, progress=progress)

@@ -172,9 +172,7 @@ def forward(
     for i, layer in enumerate(layers):
         normalised = f"gain{i}" in weights
         bias = None if normalised else weights[f"bias{i}"]
-        values = functional.conv2d(
-            results[-1], weights[f"kernel{i}"], bias, layer.stride, layer.kernel // 2, groups=layer.groups
-        )
+        values = _convolved(layer, results[-1], weights[f"kernel{i}"], bias)
         if normalised:
             mean, variance, gain, bias = (
                 weights[f"{part}{i}"] for part in ("mean", "variance", "gain", "bias")
@@ -184,6 +182,27 @@ def forward(
             values = values + results[-layer.adds]
         results.append(functional.relu(values) if layer.relu else values)
     return results[-1].mean(dim=(2, 3)) @ weights["logit_weight"] + weights["logit_bias"]
+
+
+def _convolved(layer: Layer, planes: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
+    """The convolution of ``(n, C, H, W)``, without normalisation.
+
+    Where few places are left, the kernel is nearly all there is to read: as one product of matrices, which
+    takes it as it lies in memory, that is twice as fast in training as what convolutions make of it.
+    """
+    places = [math.ceil(size / layer.stride) for size in planes.shape[2:]]
+    if layer.groups > 1 or layer.kernel == 1 or max(places) > SMALLEST_INSIDE:
+        return functional.conv2d(planes, kernel, bias, layer.stride, layer.kernel // 2, groups=layer.groups)
+    around = layer.kernel // 2
+    padded = functional.pad(planes.permute(0, 2, 3, 1), (0, 0, *[around] * 4))
+    ends = [layer.stride * (size - 1) + 1 for size in places]
+    seen = [
+        padded[:, down : down + ends[0] : layer.stride, right : right + ends[1] : layer.stride]
+        for down in range(layer.kernel)
+        for right in range(layer.kernel)
+    ]
+    matrix = kernel.permute(0, 2, 3, 1).reshape(layer.outputs, -1)
+    return functional.linear(torch.cat(seen, dim=3), matrix, bias).permute(0, 3, 1, 2)
 
 
 def folded(layers: Sequence[Layer], weights: Weights) -> Weights:

@@ -6,7 +6,9 @@ import torch
 from torch import Tensor
 
 
-def moved(pixels: Tensor, rows: Tensor, *, shift: int, flips: bool, draws: torch.Generator) -> Tensor:
+def moved(
+    pixels: Tensor, rows: Tensor, *, shift: int | Tensor, flips: bool, draws: torch.Generator
+) -> Tensor:
     """Pictures shifted at random, what leaves on one side reflected, and every second one mirrored.
 
     Parameters
@@ -16,7 +18,7 @@ def moved(pixels: Tensor, rows: Tensor, *, shift: int, flips: bool, draws: torch
     rows
         ``(n,)`` int64 which pictures.
     shift
-        Pixels up, down, left and right at most; 0 for none.
+        Pixels up, down, left and right at most; 0 for none. ``(n,)`` for one of each picture.
     flips
         Whether left and right are exchanged in half of them.
     draws
@@ -27,7 +29,10 @@ def moved(pixels: Tensor, rows: Tensor, *, shift: int, flips: bool, draws: torch
     ``(n, H, W, C)`` of the same type.
     """
     n_rows, (height, width) = len(rows), pixels.shape[1:3]
-    down, right = (torch.randint(-shift, shift + 1, (n_rows, 1), generator=draws) for _ in range(2))
+    most = torch.as_tensor(shift).expand(n_rows)[:, None]
+    down, right = (
+        (torch.rand(n_rows, 1, generator=draws) * (2 * most + 1)).floor().long() - most for _ in range(2)
+    )
     across = torch.arange(width).expand(n_rows, width)
     if flips:
         mirrored = torch.rand(n_rows, 1, generator=draws) < 0.5

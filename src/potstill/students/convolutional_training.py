@@ -122,9 +122,13 @@ def _loss_of_views(
     changes: Views,
     generator: torch.Generator,
 ) -> Tensor:
-    """The loss of a batch, each picture in a view of its own; of mixtures, both rows' by their shares."""
+    """The loss of a batch, each picture in a view of its own; of mixtures, both rows' by their shares.
+
+    Pictures without labels are not shifted: of these very views it is known what the teacher answers.
+    """
     inputs = lesson.inputs
-    pixels = views.moved(inputs.pixels, rows, shift=changes.shift, flips=changes.flips, draws=generator)
+    shift = changes.shift * lesson.is_labelled(rows)
+    pixels = views.moved(inputs.pixels, rows, shift=shift, flips=changes.flips, draws=generator)
     share = None
     if changes.mixing and float(torch.rand(1, generator=generator)) < changes.mixing:
         share = torch.rand(len(rows), generator=generator)

@@ -84,6 +84,11 @@ class Lesson(Generic[Rows]):
             objective=None if linear else objective,
         )
 
+    def is_labelled(self, rows: Tensor) -> Tensor:
+        """``(n,)`` which of ``rows`` have a label of their own."""
+        labels = self.labels.index_select(0, rows)
+        return ~labels.isnan() if labels.is_floating_point() else labels >= 0
+
     def loss(self, logits: Tensor, rows: Tensor, share: Tensor | None = None) -> Tensor:
         """Weighted mean loss of the batch ``rows``; of heads ``(k, n, K)`` the mean of their losses.
 

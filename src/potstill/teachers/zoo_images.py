@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from potstill.networks.convolution import Layer
     from potstill.teachers.zoo_convolution import Network
 
-S_PER_PRODUCT, S_PER_VALUE = 9e-12, 3e-9
+S_PER_PRODUCT, S_PER_VALUE = 8e-12, 2.6e-9
 """Seconds of one core for a multiplication and addition, and for a number that a layer puts out, in a forward
 pass in bfloat16."""
 
@@ -43,9 +43,10 @@ LEAST_PICTURES, LEAST_PASSES = 100_000, 20
 """Pictures times epochs that a member should see at least for each of its snapshots, or epochs where pictures
 are few: where time is shorter, members are narrower."""
 
-_ENOUGH = 5
-"""Times as many a member should see: where time is shorter, fewer members learn longer, and each answers by
-several snapshots of itself."""
+_ENOUGH, _ENOUGH_PASSES = 2, 15
+"""Times as many a member should see, and epochs: where time is shorter, fewer members learn longer, and each
+answers by several snapshots of itself. Where it is longer, members are more: they know their own training
+pictures less by heart than a few that learn longer, and students learn more from their answers."""
 
 _FEWEST_MEMBERS, _NETWORKS = 2, 5
 """Members, and networks that answer together, at least."""
@@ -245,7 +246,8 @@ def default_image_members(
         members = [msgspec.structs.replace(each, snapshots=snapshots) for each in members[:count]]
         # Every core is given as many members: the last round must not leave one idle.
         share_s = core_s / _evened(count, threads)
-        enough = max(each.cost_s(shape, _ENOUGH * least, n_answers) for each in members)
+        wanted = max(_ENOUGH * least, _ENOUGH_PASSES * n_rows)
+        enough = max(each.cost_s(shape, wanted, n_answers) for each in members)
         if count == _FEWEST_MEMBERS or enough <= share_s:
             return [each.within(share_s, n_rows, n_answers, shape) for each in members]
         count -= 1

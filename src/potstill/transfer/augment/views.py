@@ -1,4 +1,4 @@
-"""Pictures seen anew: shifted, mirrored, and two of them blended or pasted together."""
+"""Pictures seen anew: shifted, mirrored, or two of them blended or pasted together."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from potstill.types import ColumnKind, Dataset, Ints
 
 
 class Views(msgspec.Struct, frozen=True):
-    """Pictures, each shifted and maybe mirrored; some are blended with another or have a piece of it.
+    """Pictures, each shifted and maybe mirrored; some may be blended with another or have a piece of it.
 
     The teacher is asked about exactly the picture that the student will see (function matching). New pictures
     have the size in which the model looks at them.
@@ -32,7 +32,7 @@ class Views(msgspec.Struct, frozen=True):
         objects do, and letters and digits do not.
     blended, pasted
         Shares of the pictures that are blended with another (mixup), and that have a rectangle of another
-        (CutMix).
+        (CutMix): none by default, for students do not learn as well from mixtures (LOG.md).
 
     References
     ----------
@@ -45,8 +45,8 @@ class Views(msgspec.Struct, frozen=True):
     reads: ClassVar[frozenset[ColumnKind]] = frozenset({"image"})
     shift: float = 0.125
     flips: bool | None = None
-    blended: float = 0.3
-    pasted: float = 0.3
+    blended: float = 0.0
+    pasted: float = 0.0
 
     def augment(self, dataset: Dataset, n_rows: int, *, seed: int) -> tuple[nw.DataFrame[Any], Ints]:
         """``n_rows`` new rows, and ``(n_rows,)`` the position of each one's parent in ``dataset``."""
