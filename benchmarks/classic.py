@@ -327,10 +327,12 @@ def markdown(out: Path, n_seeds: int) -> str:
 def pool(out: Path, results: Mapping[str, Any], model: str, metric: str) -> list[str]:
     sets: dict[str, SetLosses] = {}
     for name in results:
+        if not (out / f"{name}.npz").exists():
+            continue  # its rows are where it ran
         with np.load(out / f"{name}.npz") as rows:
             three = (rows[f"{one}/{metric}"].astype(np.float64) for one in ("teacher", "twin", model))
             sets[name] = SetLosses(*three)
-    return runs.pooled_words(pooled_gap(sets, relative=False))
+    return runs.pooled_words(pooled_gap(sets, relative=False)) if sets else ["–"] * 4
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ import potstill
 import runs
 from potstill import Recipe
 from potstill.evaluation import pooled_gap
-from tables import losses_of, rows_kept
+from tables import rows_kept
 
 
 def main() -> int:
@@ -111,9 +111,11 @@ def section(within: Path) -> list[str]:
         "",
     ]
     for metric, said in (("accuracy", "accuracy"), ("log_loss", "log-loss")):
-        losses = {name: losses_of(within / f"{name}.npz", metric) for name in found}
-        gap = pooled_gap({name: one for name, one in losses.items() if one is not None})
-        lines.append(f"Pooled gap in {said}, {len(losses)} sets: {', '.join(runs.pooled_words(gap)[:3])}.")
+        asked = {name: runs.set_losses(within / f"{name}.npz", metric) for name in found}
+        losses = {name: one for name, one in asked.items() if one is not None}
+        if losses:
+            words = ", ".join(runs.pooled_words(pooled_gap(losses))[:3])
+            lines.append(f"Pooled gap in {said}, {', '.join(losses)}: {words}.")
     return [*lines, *families.sections(within, found)]
 
 

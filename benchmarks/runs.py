@@ -91,7 +91,12 @@ def kept(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def set_losses(place: Path, metric: str) -> SetLosses | None:
-    """The losses `keep_rows` wrote; None where one of the models, or the metric, is missing."""
+    """The losses `keep_rows` wrote; None where one of the models, the metric or the file is missing.
+
+    The files are not kept with the results: they are where the benchmark ran.
+    """
+    if not place.exists():
+        return None
     with np.load(place) as rows:
         names = [f"{model}/{metric}" for model in ("teacher", "twin", "student")]
         if not set(names) <= set(rows.files):

@@ -157,8 +157,6 @@ def pooled(out: Path, found: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 def losses_of(place: Path, metric: str) -> Any:
     """Rows' losses; RMSE stands in for the log-loss of a regression."""
-    if not place.exists():
-        return None
     found = runs.set_losses(place, metric)
     return runs.set_losses(place, "rmse") if found is None and metric == "log_loss" else found
 
