@@ -36,6 +36,9 @@ OPERATIONS_PER_S = 1.1e11
 MOST_EPOCHS, MOST_EPOCHS_MANY = 4, 8
 """Epochs at most, with up to ten classes and with more."""
 
+LEAST_EPOCHS_MANY = 4
+"""With more than ten classes and fewer epochs than this, a head alone, fitted to the end, is better."""
+
 ENOUGH_EPOCHS = 2
 """Epochs that a member should have: where time is shorter, there are fewer members."""
 
@@ -249,11 +252,13 @@ def _varied(checkpoint: str | None, epochs: int) -> list[TransformerMember]:
 
 def _within(member: TransformerMember, seconds: float, n_rows: int, n_pieces: float) -> TransformerMember:
     """The same member with as many epochs as ``seconds`` suffice for, of fewer layers if need be."""
+    many = member.checkpoint is not None and member.epochs > MOST_EPOCHS
+    least = LEAST_EPOCHS_MANY if many else 1
     frozen = [member.frozen, *range(member.frozen + 1, 3)] if member.checkpoint is not None else [0]
     for part in frozen:
         one = msgspec.structs.replace(member, frozen=part, epochs=1)
         epochs = int(seconds / one.seconds(n_rows, n_pieces))
-        if epochs >= 1:
+        if epochs >= least:
             return msgspec.structs.replace(one, epochs=min(member.epochs, epochs))
     return msgspec.structs.replace(member, epochs=0 if member.checkpoint is not None else 1)
 
