@@ -21,6 +21,7 @@ from potstill.students.settings import adjusted
 from potstill.teachers.zoo import default_members
 from potstill.teachers.zoo_images import default_image_members
 from potstill.training.examples import Targets
+from potstill.training.search import SHORT_SHARE
 from potstill.types import TABLE_KINDS, Budget, ColumnKind, Dataset, Encoder, Schema, Student, Trainable
 
 PLANNED = 0.9
@@ -111,7 +112,7 @@ class Modality:
     newest_operators: bool = True
     targets: tuple[Targets, ...] = ()
     temperatures: tuple[float, ...] = (1.0, 2.0)
-    short_share: float = 0.4
+    short_share: float = SHORT_SHARE
 
 
 def modality_of(schema: Schema) -> Modality:
@@ -270,7 +271,6 @@ TEXTS = Modality(
         Targets(hard_label_weight=1.0, real="in_sample"),
         Targets(hard_label_weight=0.5, real="in_sample", synthetic=0.0),
     ),
-    temperatures=(1.0, 2.0),
     short_share=0.25,
 )
 MODALITIES: Mapping[ColumnKind, Modality] = {"image": IMAGES, "text": TEXTS}

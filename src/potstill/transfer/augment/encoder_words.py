@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from potstill.modalities.pretrained_pieces import wordpiece_of
+from potstill.modalities.text import whole_words
 from potstill.networks.bert_folder import read_bert
 from potstill.networks.fine_tuning import answers
 
@@ -37,9 +38,7 @@ def alike_words(checkpoint: str, words: Sequence[str], k: int) -> Mapping[str, l
         There is no such encoder.
     """
     tokenizer = wordpiece_of(checkpoint, max_pieces=MOST_PIECES)
-    vocabulary = [piece for piece in tokenizer.vocab if len(piece) > 1 and piece.isalpha()]
-    vocabulary = [piece for piece in vocabulary if piece == piece.lower()]
-    offered = list(dict.fromkeys([*words, *vocabulary[:MOST_OFFERED]]))
+    offered = list(dict.fromkeys([*words, *whole_words(tokenizer)[:MOST_OFFERED]]))
     shape, weights = read_bert(checkpoint)
     vectors = answers(weights, shape, tokenizer.ids(offered), "mean", exact=False)
     vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
