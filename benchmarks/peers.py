@@ -8,7 +8,8 @@ For every set, one after the other:
    ``PREDICTORS/NAME`` and fitted so;
 2. *autogluon*: its ``distill()`` with its default students from that predictor, at most 20 minutes;
 3. *potstill*: ``potstill.distill(train, teachers=PREDICTOR)`` from the same predictor, by the adapter, within
-   its default budget, a megabyte and a millisecond a row at p99.
+   its default budget, a megabyte and a millisecond a row at p99, and a fifth of the time that AutoGluon's
+   took (``--time-share``).
 
 The first two run in one environment, the third in another that has both packages; both are made under PLACE
 where they are not there yet, or given as ``--autogluon-python`` and ``--both-python``. A phase that has its
@@ -19,7 +20,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -74,7 +74,9 @@ def parsed() -> argparse.Namespace:
     parser = options(__doc__, out=runs.RESULTS / "peers")
     parser.add_argument("--phases", default=",".join(PHASES))
     parser.add_argument("--distill-seconds", type=float, default=1200.0, help="that AutoGluon's may take")
-    parser.add_argument("--time-limit", type=float, help="seconds that potstill's may take")
+    parser.add_argument(
+        "--time-share", type=float, default=0.2, help="of AutoGluon's seconds, for potstill's"
+    )
     parser.add_argument("--both-python", help="interpreter of an environment with AutoGluon and potstill")
     return parser.parse_args()
 
@@ -157,8 +159,10 @@ def potstill(
     answers = answers_of(arguments, "potstill", name)
     script = HERE / "peers_potstill.py"
     command = [pythons["both"], script, folder / f"{name}.parquet", predictor_of(name, arguments), answers]
-    limit = [] if arguments.time_limit is None else ["--time-limit", str(arguments.time_limit)]
-    told = spoken([*command, answers.with_suffix(".onnx"), *limit])
+    theirs = runs.kept(Path(arguments.out) / "autogluon")[name]["seconds"]
+    told = spoken(
+        [*command, answers.with_suffix(".onnx"), "--time-limit", str(arguments.time_share * theirs)]
+    )
     return with_scores(told, answers, folder, name)
 
 
@@ -203,11 +207,12 @@ def markdown(found: Mapping[str, Mapping[str, Any]], arguments: argparse.Namespa
     lines = [
         "# Two ways to distil one and the same AutoGluon predictor",
         "",
-        f"`python benchmarks/peers.py FOLDER`, {os.cpu_count()} cores. Teacher: AutoGluon 1.6, five-fold "
+        f"`python benchmarks/peers.py FOLDER`, {runs.cores()}. Teacher: AutoGluon 1.6, five-fold "
         f"bagging, {arguments.fit_seconds:.0f} s. AutoGluon's: `distill()`, the student it ranks first on "
         "its own validation rows, its models held in memory while timed; size is that of "
-        "`clone_for_deployment`. potstill's: one file of 1 MB and 1 ms a row at p99; its seconds are those "
-        "of the whole call, asking the predictor about every synthetic row included.",
+        f"`clone_for_deployment`. potstill's: one file of 1 MB and 1 ms a row at p99, {arguments.time_share:g} of "
+        "AutoGluon's seconds as its time limit; its seconds are those of the whole call, asking the predictor "
+        "about every synthetic row included.",
         "Loss is log-loss on the test rows, or RMSE. AutoGluon distils binary problems by regression, so "
         "some answers are no probabilities: those of every model are clipped to [1e-7, 1] and divided by "
         "their sum.",

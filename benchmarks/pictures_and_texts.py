@@ -12,7 +12,6 @@ the best student of every family is measured too, beside the twin of that family
 from __future__ import annotations
 
 import argparse
-import os
 import platform
 import sys
 from collections.abc import Mapping
@@ -89,7 +88,7 @@ def markdown(out: Path) -> str:
     lines = [
         "# Pictures and texts",
         "",
-        f"{os.cpu_count()} cores, {platform.machine()}. Test rows are each set's own; nobody learns "
+        f"{runs.cores()}, {platform.machine()}. Test rows are each set's own; nobody learns "
         "from them or chooses by them.",
     ]
     for within in sorted(out.glob("*s/"), key=lambda each: int(each.name[:-1])):

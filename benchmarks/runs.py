@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import joblib
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -129,6 +130,12 @@ def show(page: str, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     (out / "README.md").write_text(page, encoding="utf-8")
     print(page)
+
+
+def cores() -> str:
+    """How many cores this process may use, in words."""
+    count = joblib.cpu_count()
+    return f"{count} cores" if count > 1 else "one core"
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:

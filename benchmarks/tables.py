@@ -15,7 +15,6 @@ of all. Where ``booster.py`` has results, its column joins.
 from __future__ import annotations
 
 import argparse
-import os
 import platform
 import sys
 from collections.abc import Iterator, Mapping
@@ -114,7 +113,7 @@ def markdown(out: Path, booster: Path) -> str:
     lines = [
         "# The main job at three budgets",
         "",
-        f"`python benchmarks/tables.py FOLDER`, {os.cpu_count()} cores, {platform.machine()}. Test rows are "
+        f"`python benchmarks/tables.py FOLDER`, {runs.cores()}, {platform.machine()}. Test rows are "
         "each set's own; nobody learns from them or chooses by them.",
         "",
         *pooled(out, found),

@@ -13,7 +13,6 @@ Both are then asked about the test rows. One JSON file a set and phase, and a Ma
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Mapping
@@ -105,7 +104,7 @@ def markdown(theirs: Mapping[str, Any], ours: Mapping[str, Any], fit_seconds: fl
     lines = [
         "# The default teacher beside AutoGluon's",
         "",
-        f"`python benchmarks/teachers.py FOLDER`, {os.cpu_count()} cores. AutoGluon 1.6, five-fold bagging, "
+        f"`python benchmarks/teachers.py FOLDER`, {runs.cores()}. AutoGluon 1.6, five-fold bagging, "
         f"{fit_seconds:.0f} s{earlier}; the default ensemble in as much time. Loss is log-loss on the test "
         "rows, or RMSE; both are asked about rows they never saw.",
         "",

@@ -65,15 +65,15 @@ def flattened(collected: Collected, temperature: float) -> Collected:
 
 
 def test_calibrated_members_are_left_nearly_alone(calibrated):
-    weighed = weigh(*calibrated, selected=True)
+    weighed = weigh(*calibrated, selected=True, fresh=True)
     assert all(0.85 < temperature < 1.2 for temperature in weighed.members)
     assert 0.85 < weighed.whole < 1.1
 
 
 def test_members_that_are_unsure_together_are_sharpened_there_and_only_there(calibrated):
     collected, train, valid = calibrated
-    plain = weigh(collected, train, valid, selected=True)
-    weighed = weigh(flattened(collected, 2.0), train, valid, selected=True)
+    plain = weigh(collected, train, valid, selected=True, fresh=True)
+    weighed = weigh(flattened(collected, 2.0), train, valid, selected=True, fresh=True)
     assert weighed.out_of_fold_members == plain.out_of_fold_members
     for sharpened, before in zip(weighed.members, plain.members, strict=True):
         assert sharpened == pytest.approx(before / 2, rel=0.1)
@@ -98,7 +98,7 @@ def test_an_unsure_member_is_calibrated_before_it_is_weighed(calibrated):
         np.stack([good, 0.5 * collected.out_of_fold[1] + 0.5 * noise]),
         np.stack([collected.answers["valid"][0], collected.answers["valid"][1]]),
     )
-    weighed = weigh(mixed, train, valid, selected=True)
+    weighed = weigh(mixed, train, valid, selected=True, fresh=True)
     assert weighed.out_of_fold_members[0] == pytest.approx(0.25, rel=0.15)
     assert weighed.best == 0
 
@@ -108,7 +108,11 @@ def test_validation_rows_have_a_say_in_the_weights(calibrated):
     spoilt = collected.answers["valid"].copy()
     spoilt[0] = powers(np.random.default_rng(2).normal(size=spoilt[0].shape))
     weighed = weigh(
-        replace(collected, answers={**collected.answers, "valid": spoilt}), train, valid, selected=True
+        replace(collected, answers={**collected.answers, "valid": spoilt}),
+        train,
+        valid,
+        selected=True,
+        fresh=True,
     )
     assert weighed.weights[0] < 0.2
     assert weighed.best == 1
@@ -116,7 +120,7 @@ def test_validation_rows_have_a_say_in_the_weights(calibrated):
 
 def test_an_adopted_ensemble_answers_as_it_is(calibrated):
     collected, train, valid = calibrated
-    weighed = weigh(flattened(collected, 2.0), train, valid, selected=False)
+    weighed = weigh(flattened(collected, 2.0), train, valid, selected=False, fresh=False)
     assert weighed.weights.tolist() == [0.5, 0.5]
     np.testing.assert_allclose(
         weighed.answers(collected, "valid"), collected.answers["valid"].mean(axis=0), atol=1e-6
@@ -126,9 +130,32 @@ def test_an_adopted_ensemble_answers_as_it_is(calibrated):
 def test_members_that_may_have_seen_the_rows_are_not_calibrated(calibrated):
     collected, train, valid = calibrated
     leaking = replace(collected, out_of_fold_mask=np.arange(N_TRAIN) > 5)
-    weighed = weigh(leaking, train, valid, selected=True)
+    weighed = weigh(leaking, train, valid, selected=True, fresh=False)
     assert (weighed.members, weighed.whole) == ((), 1.0)
     assert weighed.weights.sum() == pytest.approx(1)
+
+
+def test_only_rows_out_of_fold_count_where_some_are(calibrated):
+    """The second member knows by heart the rows it was fitted on, and nothing of the others."""
+    collected, train, valid = calibrated
+    known = np.arange(N_TRAIN) % 5 == 0
+    answers = collected.out_of_fold.copy()
+    answers[1] = powers(np.random.default_rng(3).normal(size=answers[1].shape))
+    answers[1][~known] = 0.98 * np.eye(3)[train.labels[~known]] + 0.02 / 3
+    spoilt = collected.answers["valid"].copy()
+    spoilt[1] = powers(np.random.default_rng(4).normal(size=spoilt[1].shape))
+    partly = replace(
+        collected,
+        out_of_fold=answers,
+        out_of_fold_mask=known,
+        answers={**collected.answers, "valid": spoilt},
+    )
+    weighed = weigh(partly, train, valid, selected=True, fresh=True)
+    assert weighed.best == 0
+    assert weighed.weights[1] < 0.2
+    assert len(weighed.members) == len(weighed.out_of_fold_members) == 2
+    # Nobody else can tell: by the rows out of fold alone where the validation rows may have been seen.
+    assert weigh(partly, train, valid, selected=True, fresh=False).best == 0
 
 
 def test_values_have_no_temperature():
@@ -141,6 +168,7 @@ def test_values_have_no_temperature():
         rows_of(truth[:200], task),
         rows_of(truth[200:], task),
         selected=True,
+        fresh=True,
     )
     assert weighed.best == 0
     assert (weighed.members, weighed.whole, weighed.out_of_fold_whole) == ((), 1.0, 1.0)

@@ -51,7 +51,7 @@ def test_it_computes_what_transformers_does(folder: Path, weights: Weights) -> N
     ids = torch.from_numpy(IDS)
     with torch.no_grad():
         wanted = model(input_ids=ids, attention_mask=(ids != 0).long(), output_hidden_states=True)
-        got = encoded(weights, SHAPE, ids)
+        got = encoded(weights, SHAPE, ids).states
     assert len(got) == len(wanted.hidden_states) == 4
     for ours, theirs in zip(got, wanted.hidden_states, strict=True):
         torch.testing.assert_close(ours[ids != 0], theirs[ids != 0], rtol=1e-5, atol=1e-5)

@@ -13,9 +13,8 @@ import torch
 
 from potstill.modalities import TextEncoder
 from potstill.modalities.pretrained_pieces import fresh_wordpiece, wordpiece_of
-from potstill.networks.bert import BertShape, initial_bert
+from potstill.networks.bert import BertShape, encoded, initial_bert, pooled
 from potstill.networks.bert_folder import read_bert, write_weights
-from potstill.networks.fine_tuning import answers
 from potstill.objectives import KD
 from potstill.students import Transformer
 from potstill.students.transformer_student import FittedTransformer
@@ -79,23 +78,59 @@ def test_it_begins_with_the_tuned_encoder(checkpoint: str, tuned: str) -> None:
     assert not np.allclose(begun.weights["mix0"], plain.weights["mix0"], atol=0.01)
 
 
-def test_matching_draws_its_vectors_to_the_tuned_encoder(checkpoint: str, tuned: str) -> None:
-    def distance(matching: float) -> float:
-        """Between its vectors and those of the whole encoder, in variances."""
-        student = Transformer(
-            checkpoint=checkpoint, tuned=tuned, matching=matching, layers=1, learning_rate=3e-3, dropout=0.0
-        )
-        made, tensors = fitted(student, effort=15)
-        pieces = tensors["pieces"]
-        weights = {
-            name: torch.from_numpy(weight)
-            for name, weight in made.weights.items()
-            if not name.startswith("logit")
-        }
-        ours = torch.from_numpy(answers(weights, made.shape, pieces, "mean"))
-        plan = msgspec.structs.replace(student, matching=1.0).plan(encoder_of(checkpoint).spec)
-        guide = plan.guide(encoder_of(checkpoint).spec, pieces, np.ones(len(pieces), dtype=np.float32))
-        assert guide is not None
-        return float(guide(ours, torch.arange(len(ours))))
+def distances(student: Transformer, layers: int = 1) -> tuple[float, float]:
+    """Of the fitted student from the whole encoder: in its texts' vectors, and in its layers."""
+    student = msgspec.structs.replace(student, layers=layers, learning_rate=3e-3, dropout=0.0)
+    made, tensors = fitted(student, effort=15)
+    pieces = tensors["pieces"]
+    weights = {name: torch.from_numpy(weight) for name, weight in made.weights.items()}
+    spec, rows = encoder_of(str(student.checkpoint)).spec, torch.arange(len(pieces))
+    ids = torch.from_numpy(pieces.astype(np.int64))
+    with torch.no_grad():
+        found = encoded(weights, made.shape, ids, with_scores=True)
+    found_apart = []
+    for wanted in ({"matching": 1.0, "attention": 0.0}, {"matching": 0.0, "attention": 1.0}):
+        plan = msgspec.structs.replace(student, **wanted).plan(spec)
+        every = torch.arange(made.shape.pieces)
+        mentor = plan.guide(spec, pieces, np.ones(len(pieces), dtype=np.float32), every)
+        assert mentor is not None
+        assert mentor.wants_scores == bool(wanted["attention"])
+        texts = pooled(found.states[-1], ids, "mean")
+        found_apart.append(float(mentor.loss(found, texts, ids, rows)))
+    return found_apart[0], found_apart[1]
 
-    assert distance(1.0) < 0.8 * distance(0.0)
+
+def test_matching_draws_its_vectors_to_the_tuned_encoder(checkpoint: str, tuned: str) -> None:
+    drawn, left = (
+        distances(Transformer(checkpoint=checkpoint, tuned=tuned, matching=weight))[0]
+        for weight in (1.0, 0.0)
+    )
+    assert drawn < 0.8 * left
+
+
+def test_attention_draws_its_layers_to_the_tuned_encoder(checkpoint: str, tuned: str) -> None:
+    drawn, left = (
+        distances(Transformer(checkpoint=checkpoint, tuned=tuned, matching=0.0, attention=weight))[1]
+        for weight in (1.0, 0.0)
+    )
+    assert drawn < 0.8 * left
+
+
+def test_an_encoder_is_no_way_from_itself(checkpoint: str, tuned: str) -> None:
+    """All layers, not trained: only what the file's rounding and half precision change is left."""
+    still = Transformer(checkpoint=checkpoint, tuned=tuned, matching=0.0, weights="float16")
+    far = distances(still)[1]
+    whole = msgspec.structs.replace(still, layers=2, head_rate=1e-9, epochs=1)
+    made, tensors = fitted(msgspec.structs.replace(whole, learning_rate=1e-9))
+    ids = torch.from_numpy(tensors["pieces"].astype(np.int64))
+    weights = {name: torch.from_numpy(weight) for name, weight in made.weights.items()}
+    spec = encoder_of(checkpoint).spec
+    plan = msgspec.structs.replace(whole, attention=1.0).plan(spec)
+    mentor = plan.guide(
+        spec, tensors["pieces"], np.ones(len(ids), np.float32), torch.arange(made.shape.pieces)
+    )
+    assert mentor is not None
+    with torch.no_grad():
+        found = encoded(weights, made.shape, ids, with_scores=True)
+        near = mentor.loss(found, found.states[-1][:, 0], ids, torch.arange(len(ids)))
+    assert 0 <= float(near) < 0.01 * far

@@ -21,6 +21,7 @@ from potstill.teachers.zoo_encoding import Encoding
 from potstill.teachers.zoo_forest import ForestMember
 from potstill.teachers.zoo_member import Fold, Shape, set_aside
 from potstill.teachers.zoo_network import NetworkMember
+from potstill.teachers.zoo_repeated import Repeated
 from potstill.types import Column, Dataset, FeatureSpec, Schema, Task
 
 TINY = (
@@ -264,22 +265,33 @@ def members(**changes):
 def test_sizes_follow_from_the_numbers_alone():
     assert members() == members()
     assert [member.name for member in members()] == [place.member.name for place in ZOO]
-    assert {member.threads for member in members()} == {1}
+    assert {getattr(member, "member", member).threads for member in members()} == {1}
 
 
 def test_the_whole_ensemble_is_planned_within_its_time():
     shape = Shape(16_000, 8, 2, 5)
     for time_s in (80.0, 150.0, 400.0):
         planned = members(time_s=time_s, threads=1)
-        once = [member.cost_s(shape) for member in planned if isinstance(member, ForestMember)]
-        one_core_s = 5 * sum(member.cost_s(shape) for member in planned) - 4 * sum(once)
+        one_core_s = sum(cost_s(member, shape) for member in planned)
         assert 0.2 * time_s < one_core_s < time_s
+
+
+def cost_s(member, shape):
+    """Of all of a member's fits: of a forest one, of what is repeated its copies on all rows, else five."""
+    if isinstance(member, Repeated):
+        return member.copies * member.member.cost_s(shape._replace(n_rows=20_000))
+    return member.cost_s(shape) * (1 if isinstance(member, ForestMember) else 5)
 
 
 def test_fingerprints_tell_recipes_apart_and_ignore_threads():
     prints = {member.fingerprint for member in members()}
     assert len(prints) == 12
-    assert prints == {msgspec.structs.replace(member, threads=4).fingerprint for member in members()}
+    assert prints == {
+        msgspec.structs.replace(member, member=msgspec.structs.replace(member.member, threads=4)).fingerprint
+        if isinstance(member, Repeated)
+        else msgspec.structs.replace(member, threads=4).fingerprint
+        for member in members()
+    }
     assert prints.isdisjoint(
         member.fingerprint for member in members(time_s=30.0) if not isinstance(member, ForestMember)
     )

@@ -183,6 +183,7 @@ def _table_members(train: Dataset, recipe: Recipe, time: Time) -> list[Trainable
         time_s=time.seconds,
         folds=time.folds,
         threads=time.threads,
+        independent=train.groups is None and train.ids is not None,
     )
 
 

@@ -154,6 +154,7 @@ def teach(
         prepared.parts["train"],
         prepared.parts["valid"],
         selected=_selects(recipe, adopted=teachers is not None),
+        fresh=all(isinstance(member, Trainable) for member in members),
     )
     weights = weighed.weights
     heard = [part for part in _HEARD if part in collected.answers]

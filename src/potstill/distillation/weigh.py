@@ -58,7 +58,7 @@ class Weighed:
         return np.asarray(np.eye(len(self.weights))[self.best])
 
 
-def weigh(collected: Collected, train: Dataset, valid: Dataset, *, selected: bool) -> Weighed:
+def weigh(collected: Collected, train: Dataset, valid: Dataset, *, selected: bool, fresh: bool) -> Weighed:
     """Weights and temperatures of the members, by the rows that are out of fold and the validation rows.
 
     Parameters
@@ -69,22 +69,29 @@ def weigh(collected: Collected, train: Dataset, valid: Dataset, *, selected: boo
         The training rows, and the rows that no model was fitted on.
     selected
         Whether to choose at all; otherwise all weigh the same and answer as they are.
+    fresh
+        Whether all members were fitted here. Otherwise some may have seen the validation rows before, and
+        these have no say where they answer only a part of the training rows out of fold.
     """
     count = len(collected.members)
     if train.labels is None or valid.labels is None:
         return Weighed(np.full(count, 1.0 / count), 0)
+    known = collected.out_of_fold_mask
     crossed = Evidence(collected.out_of_fold, train.labels, train.weight)
+    if not selected:
+        return Weighed(np.full(count, 1.0 / count), best_member([crossed], task=train.task))
+    if known.any() and not known.all():
+        crossed = crossed.of(np.flatnonzero(known))
+        if not fresh:
+            weights = select_weights([crossed], task=train.task)
+            return Weighed(weights, best_member([crossed], task=train.task))
     held_out = Evidence(
         collected.answers["valid"], valid.labels, valid.weight, share=min(1.0, len(valid) / TRUSTED_ROWS)
     )
-    known = collected.out_of_fold_mask
-    if not selected or (known.any() and not known.all()):
-        weights = select_weights([crossed], task=train.task) if selected else np.full(count, 1.0 / count)
-        return Weighed(weights, best_member([crossed], task=train.task))
     if train.task.is_classification:
         crossed, held_out = _calibrated(crossed), _calibrated(held_out)
     # Where all members were fitted on all training rows, only the validation rows tell.
-    evidence = [crossed, held_out] if known.all() else [held_out]
+    evidence = [crossed, held_out] if known.any() else [held_out]
     weights = select_weights(evidence, task=train.task)
     return Weighed(
         weights=weights,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 import msgspec
@@ -55,6 +56,23 @@ class BertShape(msgspec.Struct, frozen=True):
     pieces: int
     positions: int = 512
     epsilon: float = 1e-12
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """What an encoder makes of some texts.
+
+    Parameters
+    ----------
+    states
+        Vectors ``(n, P, H)`` of the pieces: as they come in, and after each layer.
+    scores
+        ``(n, heads, P, P)`` of each layer, how much each piece attends to the others, before the softmax;
+        empty where nobody asked.
+    """
+
+    states: list[Tensor]
+    scores: list[Tensor] = field(default_factory=list)
 
 
 class Dropout:
@@ -141,9 +159,14 @@ def spread_layers(layers: int, of: int) -> tuple[int, ...]:
 
 
 def encoded(
-    weights: Mapping[str, Tensor], shape: BertShape, pieces: Tensor, *, dropout: Dropout | None = None
-) -> list[Tensor]:
-    """Vectors ``(n, P, H)`` of the pieces: as they come in, and after each layer.
+    weights: Mapping[str, Tensor],
+    shape: BertShape,
+    pieces: Tensor,
+    *,
+    dropout: Dropout | None = None,
+    with_scores: bool = False,
+) -> Encoded:
+    """What the encoder makes of texts.
 
     Parameters
     ----------
@@ -153,21 +176,28 @@ def encoded(
         ``(n, P)`` int64 rows of the embedding table; 0 only fills up.
     dropout
         In training.
+    with_scores
+        Whether the scores of attention are wanted.
     """
     drop = dropout or Dropout(0.0, seed=0)
     far = torch.zeros(pieces.shape).masked_fill_(pieces == 0, FAR)[:, None, None, :]
     hidden = torch.nn.functional.embedding(pieces, weights["word"]) + weights["position"][: pieces.shape[1]]
     hidden = drop(_normalised(hidden, weights, shape, "norm_scale", "norm_shift"))
-    states = [hidden]
+    found = Encoded([hidden])
     for i in range(shape.layers):
-        attended = _attended(_dense(hidden, weights, "attend", i), far, shape, drop)
+        query, key, value = _apart(_dense(hidden, weights, "attend", i), shape)
+        scores = torch.matmul(query, key.transpose(2, 3)) / math.sqrt(query.shape[3]) + far
+        shares = drop(torch.softmax(scores, dim=3))
+        attended = torch.matmul(shares.to(value.dtype), value).transpose(1, 2).flatten(2)
         hidden = hidden + drop(_dense(attended, weights, "mix", i))
         hidden = _normalised(hidden, weights, shape, f"mix_scale{i}", f"mix_shift{i}")
         inner = torch.nn.functional.gelu(_dense(hidden, weights, "widen", i))
         hidden = hidden + drop(_dense(inner, weights, "narrow", i))
         hidden = _normalised(hidden, weights, shape, f"narrow_scale{i}", f"narrow_shift{i}")
-        states.append(hidden)
-    return states
+        found.states.append(hidden)
+        if with_scores:
+            found.scores.append(scores)
+    return found
 
 
 def pooled(hidden: Tensor, pieces: Tensor, pooling: Pooling) -> Tensor:
@@ -194,11 +224,7 @@ def _normalised(
     return torch.nn.functional.layer_norm(values, size, weights[scale], weights[shift], shape.epsilon)
 
 
-def _attended(projected: Tensor, far: Tensor, shape: BertShape, drop: Dropout) -> Tensor:
-    """What each piece ``(n, P, H)`` takes of the others, from queries, keys and values ``(n, P, 3 H)``."""
+def _apart(projected: Tensor, shape: BertShape) -> tuple[Tensor, ...]:
+    """Queries, keys and values ``(n, heads, P, H / heads)`` of ``(n, P, 3 H)``."""
     n_rows, n_pieces, _ = projected.shape
-    apart = projected.view(n_rows, n_pieces, 3, shape.heads, -1).permute(2, 0, 3, 1, 4)
-    query, key, value = apart.unbind()
-    scores = torch.matmul(query, key.transpose(2, 3)) / math.sqrt(query.shape[3])
-    shares = drop(torch.softmax(scores + far, dim=3))
-    return torch.matmul(shares.to(value.dtype), value).transpose(1, 2).flatten(2)
+    return projected.view(n_rows, n_pieces, 3, shape.heads, -1).permute(2, 0, 3, 1, 4).unbind()

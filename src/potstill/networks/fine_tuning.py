@@ -6,14 +6,14 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from potstill.networks.bert import BertShape, Dropout, Pooling, Weights, encoded, pooled, with_head
+from potstill.networks.bert import BertShape, Dropout, Encoded, Pooling, Weights, encoded, pooled, with_head
 from potstill.networks.precision import half_precision
 from potstill.types import Floats
 
@@ -21,7 +21,31 @@ Pieces: TypeAlias = NDArray[np.integer[Any]]
 """``(n, P)`` rows of the embedding table, filled up with 0."""
 
 Loss: TypeAlias = Callable[[Tensor, Tensor], Tensor]
-"""Logits ``(n, K)``, or texts' vectors ``(n, H)``, of the rows ``(n,)`` to the loss to be lowered."""
+"""Logits ``(n, K)`` of the rows ``(n,)`` to the loss to be lowered."""
+
+
+class Guide(Protocol):
+    """Another encoder that draws the one in training to it."""
+
+    @property
+    def wants_scores(self) -> bool:
+        """Whether it looks at the scores of attention."""
+
+    def loss(self, found: Encoded, texts: Tensor, pieces: Tensor, rows: Tensor) -> Tensor:
+        """What is added to the loss for a batch.
+
+        Parameters
+        ----------
+        found
+            What the encoder makes of the batch.
+        texts
+            ``(n, H)`` vectors of its texts.
+        pieces
+            ``(n, P)`` its rows of the embedding table.
+        rows
+            ``(n,)`` which rows these are.
+        """
+
 
 BATCHES_SORTED = 20
 """So many batches' worth of shuffled texts are sorted by length together: few pieces are there to fill up."""
@@ -90,7 +114,7 @@ def fine_tuning(
     *,
     course: Course,
     seed: int,
-    guide: Loss | None = None,
+    guide: Guide | None = None,
 ) -> Iterator[float]:
     """Train ``weights`` in place; yield after each epoch what fraction of the training is over.
 
@@ -107,7 +131,7 @@ def fine_tuning(
     seed
         Of the order and of the dropout.
     guide
-        Loss of the texts' vectors, added to that of their logits.
+        Whose loss is added.
     """
     dropout = Dropout(course.dropout, seed)
     rng = np.random.default_rng(seed)
@@ -116,6 +140,7 @@ def fine_tuning(
     rates = [group["lr"] for group in optimizer.param_groups]
     learnt = [weight for group in optimizer.param_groups for weight in group["params"]]
     steps = math.ceil(len(pieces) / course.batch_size)
+    with_scores = guide is not None and guide.wants_scores
     begin, gone = time.monotonic(), 0.0
     for epoch in range(course.stop_after or course.epochs):
         for step, rows in enumerate(_batches(lengths, course.batch_size, rng)):
@@ -126,12 +151,13 @@ def fine_tuning(
                 group["lr"] = rate * course.factor(gone)
             batch = _cut(pieces, rows, lengths)
             with half_precision():
-                texts = pooled(encoded(weights, shape, batch, dropout=dropout)[-1], batch, course.pooling)
+                found = encoded(weights, shape, batch, dropout=dropout, with_scores=with_scores)
+                texts = pooled(found.states[-1], batch, course.pooling)
                 logits = with_head(dropout(texts), weights)
             chosen = torch.from_numpy(rows)
             total = loss(logits.float(), chosen)
             if guide is not None:
-                total = total + guide(texts.float(), chosen)
+                total = total + guide.loss(found, texts.float(), batch, chosen)
             gradients = torch.autograd.grad(total, learnt)
             for weight, gradient in zip(learnt, gradients, strict=True):
                 weight.grad = gradient
@@ -167,7 +193,7 @@ def answers(
             rows = order[start : start + ROWS_AT_ONCE]
             batch = _cut(pieces, rows, lengths)
             with half_precision(wanted=not exact):
-                texts = pooled(encoded(weights, shape, batch)[-1], batch, pooling)
+                texts = pooled(encoded(weights, shape, batch).states[-1], batch, pooling)
                 if "logit_bias" in weights:
                     texts = with_head(texts, weights)
             out[rows] = texts.float().numpy()

@@ -39,6 +39,9 @@ class Transformer(msgspec.Struct, frozen=True):
     matching
         Weight, beside the loss of the answers, of how far its vectors of the texts are from those of the
         whole tuned encoder; 0 for none. Without such an encoder it is of no account.
+    attention
+        Weight of how far the vectors of its pieces, and what they attend to, are from that encoder's in every
+        layer; 0 for none. It takes the time of one pass of the whole encoder for each text.
     layers
         At size 1; of a pretrained encoder as many as it has at most.
     width
@@ -73,6 +76,7 @@ class Transformer(msgspec.Struct, frozen=True):
     checkpoint: str | None = None
     tuned: str | None = None
     matching: float = 1.0
+    attention: float = 0.0
     layers: int = 3
     width: int = 128
     pooling: Pooling = "mean"
@@ -137,6 +141,7 @@ class Transformer(msgspec.Struct, frozen=True):
             checkpoint=self.checkpoint,
             tuned=self.tuned,
             matching=self.matching,
+            attention=self.attention,
             fresh=fresh,
             pooling=self.pooling,
             learning_rate=self._rate,

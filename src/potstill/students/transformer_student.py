@@ -30,6 +30,7 @@ from potstill.students.rows import labelled_rows
 from potstill.students.stored_weights import Storage, rounded, rounded_rows
 from potstill.students.targets import blended_targets, is_linear_in_targets, mean_target
 from potstill.students.transformer_graph import build_transformer, stored
+from potstill.students.transformer_guide import Mentor
 from potstill.types import (
     Examples,
     FeatureSpec,
@@ -58,8 +59,8 @@ class TransformerPlan:
         Folder of a pretrained encoder, or None.
     tuned
         File of its weights after fine-tuning, or None.
-    matching
-        Weight of how far its vectors of the texts are from those of the tuned encoder; 0 for none.
+    matching, attention
+        Weights of how far it is from the tuned encoder, see `Mentor.loss`; 0 for none.
     fresh
         Sizes where there is no checkpoint; with one its ``layers`` count.
     pooling, learning_rate, head_rate, dropout, epochs, batch_size
@@ -71,6 +72,7 @@ class TransformerPlan:
     checkpoint: str | None
     tuned: str | None
     matching: float
+    attention: float
     fresh: BertShape
     pooling: Pooling
     learning_rate: float
@@ -91,32 +93,38 @@ class TransformerPlan:
         kept = spread_layers(min(self.fresh.layers, whole.layers), whole.layers)
         return msgspec.structs.replace(whole, layers=len(kept)), some_layers(weights, kept)
 
-    def guide(self, spec: FeatureSpec, pieces: Pieces, weight: Floats) -> Loss | None:
-        """Loss of the vectors of texts: their mean squared distance from the tuned encoder's, in variances.
+    def guide(self, spec: FeatureSpec, pieces: Pieces, weight: Floats, rows: Tensor) -> Mentor | None:
+        """The tuned encoder, to be drawn to.
 
         Parameters
         ----------
         spec
             Has the word pieces.
         pieces
-            ``(n, P)`` of the rows to learn from.
+            ``(n, P)`` of the texts to learn from, as rows of ``rows``.
         weight
-            ``(n,)`` of these rows.
+            ``(n,)`` of these texts.
+        rows
+            ``(U,)`` rows of the embedding table that the texts need.
 
         Returns
         -------
         None where there is no such encoder, or no weight.
         """
-        if self.checkpoint is None or self.tuned is None or not self.matching:
+        if self.checkpoint is None or self.tuned is None or not (self.matching or self.attention):
             return None
         whole, weights = self._pretrained(self.checkpoint, spec, pieces.shape[1])
-        vectors = torch.from_numpy(answers(weights, whole, pieces, self.pooling, exact=False))
-        mass = torch.from_numpy(weight) * (self.matching / vectors.var(dim=0).mean().clamp(min=1e-12))
-
-        def guide(texts: Tensor, rows: Tensor) -> Tensor:
-            return ((texts - vectors[rows]).square().mean(dim=1) * mass[rows]).mean()
-
-        return guide
+        weights["word"] = weights["word"][rows]
+        return Mentor.of(
+            weights,
+            whole,
+            spread_layers(min(self.fresh.layers, whole.layers), whole.layers),
+            pieces,
+            weight,
+            pooling=self.pooling,
+            matching=self.matching,
+            attention=self.attention,
+        )
 
     def _pretrained(self, checkpoint: str, spec: FeatureSpec, positions: int) -> tuple[BertShape, Weights]:
         """The whole encoder, tuned where it was, for the word pieces of ``spec``."""
@@ -171,14 +179,15 @@ def fit_transformer(
     best, best_loss, best_epoch = None, math.inf, Epochs(course.stop_after or course.epochs, course.epochs)
     patience = max(2, course.epochs // 3)
     learnt = _LearntRows.of(weights, pieces)
+    told = learnt.pieces(pieces)
     training = fine_tuning(
         learnt.weights,
         msgspec.structs.replace(shape, pieces=len(learnt.rows)),
-        learnt.pieces(pieces),
+        told,
         _loss_of(train, targets, objective),
         course=course,
         seed=seed,
-        guide=plan.guide(spec, pieces, train.weight),
+        guide=plan.guide(spec, told, train.weight, learnt.rows),
     )
     for epoch, share in enumerate(training, start=1):
         tracker.advance()

@@ -11,6 +11,7 @@ from potstill.teachers.zoo_boosted import CatBoostMember, LightGBMMember, XGBoos
 from potstill.teachers.zoo_forest import ForestMember
 from potstill.teachers.zoo_member import Shape
 from potstill.teachers.zoo_network import NetworkMember
+from potstill.teachers.zoo_repeated import Repeated
 from potstill.types import FeatureSpec, Task, Trainable
 
 Member: TypeAlias = LightGBMMember | XGBoostMember | CatBoostMember | ForestMember | NetworkMember
@@ -29,13 +30,19 @@ class Place(NamedTuple):
         The share where there are more than ten classes: boosting pays for every class, a network hardly.
     once
         It is fitted once, on all rows, and may take the time of all folds for it.
+    enough
+        Part of its appetite for time that a fold's fit needs; members with less are fitted a few times on
+        nearly all rows instead, see `Repeated`. Trees get along with little, networks do not.
     """
 
     member: Member
     share: float
     share_many: float
     once: bool = False
+    enough: float = 0.05
 
+
+_NETWORKS_ENOUGH = 0.67
 
 ZOO: tuple[Place, ...] = (
     Place(
@@ -54,10 +61,18 @@ ZOO: tuple[Place, ...] = (
     Place(ForestMember(name="random-forest", extra=False, column_fraction=0.4), 0.5, 0.3, once=True),
     Place(
         NetworkMember(
-            name="network-periodic", numbers="periodic", learning_rate=0.1, dropout=0.25, weight_decay=0.03
+            name="network-wide",
+            numbers="periodic",
+            frequencies=(0.05, 0.3),
+            width=384,
+            depth=2,
+            learning_rate=0.12,
+            dropout=0.2,
+            weight_decay=0.03,
         ),
-        1.5,
-        7.0,
+        2.0,
+        8.0,
+        enough=_NETWORKS_ENOUGH,
     ),
     Place(CatBoostMember(name="catboost", depth=6), 2.0, 0.3),
     Place(
@@ -93,17 +108,11 @@ ZOO: tuple[Place, ...] = (
     ),
     Place(
         NetworkMember(
-            name="network-wide",
-            numbers="periodic",
-            frequencies=(0.05, 0.3),
-            width=384,
-            depth=2,
-            learning_rate=0.12,
-            dropout=0.2,
-            weight_decay=0.03,
+            name="network-periodic", numbers="periodic", learning_rate=0.1, dropout=0.25, weight_decay=0.03
         ),
-        1.5,
-        6.0,
+        1.0,
+        4.0,
+        enough=_NETWORKS_ENOUGH,
     ),
     Place(CatBoostMember(name="catboost-deep", depth=8, column_fraction=0.7, categories="ranked"), 1.5, 0.3),
     Place(
@@ -112,6 +121,7 @@ ZOO: tuple[Place, ...] = (
         ),
         1.5,
         1.0,
+        enough=_NETWORKS_ENOUGH,
     ),
     Place(
         LightGBMMember(
@@ -136,9 +146,19 @@ _LEAST_S, _LEAST_S_PER_ROW = 0.6, 3e-5
 _FEWEST = 4
 """Members that are planned however short the time."""
 
+_ROWS_TO_REPEAT = 5_000
+"""Where there are fewer rows, what the fold models see is worth more than how long they learn."""
+
 
 def default_members(
-    task: Task, *, n_rows: int, spec: FeatureSpec, time_s: float, folds: int, threads: int
+    task: Task,
+    *,
+    n_rows: int,
+    spec: FeatureSpec,
+    time_s: float,
+    folds: int,
+    threads: int,
+    independent: bool = True,
 ) -> list[Trainable]:
     """The members of `ZOO`, each with as many rounds, epochs or trees as its part of the time allows.
 
@@ -158,27 +178,43 @@ def default_members(
         Fits of each member, each on ``(folds - 1) / folds`` of the rows (on all of them if 1).
     threads
         Cores there are; each fit uses one, and as many members as cores are at work side by side.
+    independent
+        Whether rows come without groups: with them every member is fitted fold by fold.
 
     Returns
     -------
     The best first, in an order of which every prefix is diverse.
     """
-    rows = n_rows if folds < 2 else n_rows * (folds - 1) // folds
-    outputs = task.n_outputs if task.n_outputs > 2 else 1
-    shape = Shape(rows, len(spec.numeric), len(spec.categorical), outputs)
+    whole = Shape(
+        n_rows, len(spec.numeric), len(spec.categorical), task.n_outputs if task.n_outputs > 2 else 1
+    )
+    shape = whole._replace(n_rows=n_rows if folds < 2 else n_rows * (folds - 1) // folds)
     core_s = (time_s - min(_BEGINNING_S, time_s / 4)) * threads / max(folds, 1)
-    many = outputs > 10
+    many = shape.n_outputs > 10
     # With many classes most of the time goes to the networks: they must not be what runs out of it.
     ordered = sorted(ZOO, key=lambda place: -place.share_many) if many else ZOO
-    planned = ordered[: max(_FEWEST, int(core_s / (_LEAST_S + _LEAST_S_PER_ROW * rows)))]
+    planned = ordered[: max(_FEWEST, int(core_s / (_LEAST_S + _LEAST_S_PER_ROW * shape.n_rows)))]
     shares = [place.share_many if many else place.share for place in planned]
-    fits = [max(folds, 1) if place.once else 1 for place in planned]
+    fits = [max(folds, 1) if place.once and independent else 1 for place in planned]
     useful = [place.member.cost_s(shape) / times for place, times in zip(planned, fits, strict=True)]
     seconds = _divided(core_s, list(zip(shares, useful, strict=True)))
+    if not independent or n_rows < _ROWS_TO_REPEAT:
+        folds = 1
     return [
         place.member.within(given * times, shape)
+        if times > 1
+        else _fitted_well(place, given, shape, whole, folds)
         for place, given, times in zip(planned, seconds, fits, strict=True)
     ]
+
+
+def _fitted_well(place: Place, fold_s: float, shape: Shape, whole: Shape, folds: int) -> Trainable:
+    """The member with ``fold_s`` for each fold; where that is too little, a few times in all of its time."""
+    part = fold_s / place.member.cost_s(shape)
+    if folds < 3 or part >= place.enough:
+        return place.member.within(fold_s, shape)
+    copies = min(folds - 1, max(2, int(folds * part / place.enough)))
+    return Repeated(place.member.within(folds * fold_s / copies, whole), copies)
 
 
 def _divided(total: float, wanted: list[tuple[float, float]]) -> list[float]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from potstill.types import Doubles, Floats, Labels, Task
+from potstill.types import Doubles, Floats, Ints, Labels, Task
 
 _TINY = 1e-12
 _ROWS_AT_A_TIME = 65_536
@@ -36,6 +36,11 @@ class Evidence:
     sample_weight: Doubles | None = None
     temperatures: Sequence[float] = ()
     share: float = 1.0
+
+    def of(self, rows: Ints) -> Evidence:
+        """The evidence of some of the rows."""
+        weight = None if self.sample_weight is None else self.sample_weight[rows]
+        return replace(self, answers=self.answers[:, rows], labels=self.labels[rows], sample_weight=weight)
 
 
 def select_weights(

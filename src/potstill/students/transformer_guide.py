@@ -1,0 +1,106 @@
+"""What a student made of some of an encoder's layers is drawn to: the whole encoder, fine-tuned."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from potstill.networks.bert import BertShape, Encoded, Pooling, Weights, encoded
+from potstill.networks.fine_tuning import Pieces, answers
+from potstill.networks.precision import half_precision
+from potstill.types import Floats
+
+LEAST_VARIANCE = 1e-12
+
+
+@dataclass(frozen=True, eq=False)
+class Mentor:
+    """The whole encoder.
+
+    Parameters
+    ----------
+    weights, shape
+        Of the encoder, with the rows of its embedding table that the texts need.
+    kept
+        Which of its layers the student's began as, in their order.
+    mass
+        ``(n,)`` weights of the rows.
+    vectors
+        ``(n, H)`` what it makes of the texts; None where they are not matched.
+    matching, attention
+        Weights of the two losses, see `loss`.
+
+    References
+    ----------
+    Jiao et al. (2020), TinyBERT: Distilling BERT for Natural Language Understanding. Wang et al. (2020),
+    MiniLM: Deep Self-Attention Distillation (attention as distributions).
+    """
+
+    weights: Weights
+    shape: BertShape
+    kept: Sequence[int]
+    mass: Tensor
+    vectors: Tensor | None
+    matching: float
+    attention: float
+
+    @classmethod
+    def of(
+        cls,
+        weights: Weights,
+        shape: BertShape,
+        kept: Sequence[int],
+        pieces: Pieces,
+        weight: Floats,
+        *,
+        pooling: Pooling,
+        matching: float,
+        attention: float,
+    ) -> Mentor:
+        """Ask the encoder about ``(n, P)`` pieces; ``weight`` is that of the rows."""
+        vectors = None
+        if matching:
+            vectors = torch.from_numpy(answers(weights, shape, pieces, pooling, exact=False))
+        return cls(weights, shape, kept, torch.from_numpy(weight), vectors, matching, attention)
+
+    @property
+    def wants_scores(self) -> bool:
+        """Whether it looks at the scores of attention."""
+        return self.attention > 0
+
+    def loss(self, found: Encoded, texts: Tensor, pieces: Tensor, rows: Tensor) -> Tensor:
+        """How far the student is from the encoder; see `potstill.networks.fine_tuning.Guide`.
+
+        ``matching`` times the mean squared distance of the texts' vectors, in variances of the encoder's; and
+        ``attention`` times, in the mean over the student's layers, the same distance of the pieces' vectors
+        after the layer plus the divergence of what each piece attends to from what it attends to there.
+        """
+        mass = self.mass[rows]
+        total = torch.zeros(())
+        if self.vectors is not None:
+            variance = self.vectors.var(dim=0).mean().clamp(min=LEAST_VARIANCE)
+            distance = (texts - self.vectors[rows]).square().mean(dim=1) / variance
+            total = self.matching * (distance * mass).mean()
+        if self.attention:
+            total = total + self.attention * (self._of_layers(found, pieces) * mass).mean()
+        return total
+
+    def _of_layers(self, found: Encoded, pieces: Tensor) -> Tensor:
+        """``(n,)`` distance of the layers from those of the encoder."""
+        with torch.no_grad(), half_precision():
+            theirs = encoded(self.weights, self.shape, pieces, with_scores=True)
+        there = (pieces != 0).float()
+        parts = []
+        for layer, old in enumerate(self.kept):
+            wanted = theirs.states[old + 1].float()
+            variance = wanted[there > 0].var(dim=0).mean().clamp(min=LEAST_VARIANCE)
+            distance = (found.states[layer + 1].float() - wanted).square().mean(dim=2) / variance
+            aims, ours = (
+                scores.float().log_softmax(dim=3) for scores in (theirs.scores[old], found.scores[layer])
+            )
+            divergence = (aims.exp() * (aims - ours)).sum(dim=3).mean(dim=1)
+            parts.append((distance + divergence) * there)
+        return torch.stack(parts).mean(dim=0).sum(dim=1) / there.sum(dim=1).clamp(min=1)
