@@ -210,9 +210,9 @@ def markdown(found: Mapping[str, Mapping[str, Any]], arguments: argparse.Namespa
         f"`python benchmarks/peers.py FOLDER`, {runs.cores()}. Teacher: AutoGluon 1.6, five-fold "
         f"bagging, {arguments.fit_seconds:.0f} s. AutoGluon's: `distill()`, the student it ranks first on "
         "its own validation rows, its models held in memory while timed; size is that of "
-        f"`clone_for_deployment`. potstill's: one file of 1 MB and 1 ms a row at p99, {arguments.time_share:g} of "
-        "AutoGluon's seconds as its time limit; its seconds are those of the whole call, asking the predictor "
-        "about every synthetic row included.",
+        "`clone_for_deployment`. potstill's: one file of 1 MB and 1 ms a row at p99, with "
+        f"{arguments.time_share:g} of AutoGluon's seconds as its time limit; its seconds are those of the "
+        "whole call, asking the predictor about every synthetic row included.",
         "Loss is log-loss on the test rows, or RMSE. AutoGluon distils binary problems by regression, so "
         "some answers are no probabilities: those of every model are clipped to [1e-7, 1] and divided by "
         "their sum.",
