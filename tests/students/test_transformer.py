@@ -134,3 +134,16 @@ def test_an_encoder_is_no_way_from_itself(checkpoint: str, tuned: str) -> None:
         found = encoded(weights, made.shape, ids, with_scores=True)
         near = mentor.loss(found, found.states[-1][:, 0], ids, torch.arange(len(ids)))
     assert 0 <= float(near) < 0.01 * far
+
+
+def test_with_many_classes_training_begins_at_a_fitted_head(checkpoint: str) -> None:
+    words = fresh_wordpiece(TEXTS).vocab[-8:]
+    texts = [f"{a} {b}" for a in words[:4] for b in words[4:]] * 5
+    labels = np.arange(len(texts)) % 16
+    tensors = encoder_of(checkpoint).encode(nw.from_native(pl.DataFrame({"text": texts})))
+    ones = np.ones(len(texts), dtype=np.float32)
+    examples = Examples(tensors, np.eye(16, dtype=np.float32)[labels], labels, ones, ones)
+    still = Transformer(checkpoint=checkpoint, layers=1, learning_rate=1e-9, head_rate=1e-9)
+    spec, task = encoder_of(checkpoint).spec, Task("multiclass", "y", tuple(range(16)))
+    made, _ = still.fit(examples, None, spec=spec, task=task, objective=KD(), seed=0, effort=1)
+    assert (made.logits(tensors).argmax(axis=1) == labels).mean() > 0.5

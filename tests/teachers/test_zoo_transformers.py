@@ -69,6 +69,20 @@ def test_a_member_learns(checkpoint: str, settings: dict[str, Any]) -> None:
     assert fitted.size_bytes == 4 * fitted.n_parameters
 
 
+def test_with_many_classes_training_begins_at_a_fitted_head(checkpoint: str) -> None:
+    """Each class is told by a word of its own: the head knows it, though the encoder hardly learns."""
+    words = (*GOOD, *BAD, *FILLING)[:12]
+    labels = np.arange(240) % 12
+    rows = nw.from_native(pa.table({"text": [words[label] for label in labels]}), eager_only=True)
+    task, schema = Task("multiclass", "word", words), Schema((Column("text", "text"),))
+    fitted = quick(checkpoint, learning_rate=1e-9, epochs=1).fit(Dataset(rows, task, schema, labels), seed=0)
+    assert (fitted.predict(Dataset(rows, task, schema, None)).argmax(axis=1) == labels).mean() > 0.9
+    few = labels % 4
+    task = Task("multiclass", "word", words[:4])
+    fitted = quick(checkpoint, learning_rate=1e-9, epochs=1).fit(Dataset(rows, task, schema, few), seed=0)
+    assert (fitted.predict(Dataset(rows, task, schema, None)).argmax(axis=1) == few).mean() < 0.9
+
+
 def test_values_are_learnt_in_their_own_unit(checkpoint: str) -> None:
     for epochs in (6, 0):
         fitted = quick(checkpoint, epochs=epochs).fit(reviews(400, "regression"), seed=0)

@@ -23,6 +23,7 @@ from potstill.networks.bert import (
     spread_layers,
 )
 from potstill.networks.bert_folder import read_bert, read_shape, read_weights
+from potstill.networks.dense_head import MANY_CLASSES, fitted_layer
 from potstill.networks.fine_tuning import Course, Loss, Pieces, answers, fine_tuning
 from potstill.objectives import blended
 from potstill.students.network_training import Epochs, calibrated_loss
@@ -47,6 +48,9 @@ PIECES_SEEN = 700_000
 """Pieces of text, time after time: what makes a fit of three layers take some three minutes of one core."""
 
 FEWEST_EPOCHS, MOST_EPOCHS = 3, 20
+
+HEAD_ROWS = 4_000
+"""Rows by which the head on a pretrained encoder is fitted before training."""
 
 
 @dataclass(frozen=True)
@@ -171,7 +175,10 @@ def fit_transformer(
     generator = torch.Generator().manual_seed(seed)
     shape, weights = plan.initial(spec, pieces.shape[1], generator)
     targets = blended_targets(train, task.n_outputs)
-    _add_head(weights, shape, _start(targets, train.weight, task), generator)
+    if plan.checkpoint is None or targets.shape[1] < MANY_CLASSES:
+        weights |= _random_head(shape, _start(targets, train.weight, task), generator)
+    else:
+        weights |= _fitted_head(weights, shape, train, targets, plan.pooling, generator)
     course = plan.course(int(np.count_nonzero(pieces)), effort, time_limit_s)
     judge = None if valid is None or effort is not None else labelled_rows(valid)
     tracker = progress or Silent()
@@ -281,11 +288,28 @@ class FittedTransformer:
         )
 
 
-def _add_head(weights: Weights, shape: BertShape, start: Floats, generator: torch.Generator) -> None:
-    """Add a dense layer of small random weights, whose bias is ``start`` ``(K,)``."""
+def _random_head(shape: BertShape, start: Floats, generator: torch.Generator) -> Weights:
+    """A dense layer of small random weights, whose bias is ``start`` ``(K,)``."""
     scale = 0.02
-    weights["logit_weight"] = torch.randn((shape.width, len(start)), generator=generator) * scale
-    weights["logit_bias"] = torch.from_numpy(start.copy())
+    matrix = torch.randn((shape.width, len(start)), generator=generator) * scale
+    return {"logit_weight": matrix, "logit_bias": torch.from_numpy(start.copy())}
+
+
+def _fitted_head(
+    weights: Weights,
+    shape: BertShape,
+    train: Examples,
+    targets: Floats,
+    pooling: Pooling,
+    generator: torch.Generator,
+) -> Weights:
+    """A dense layer that suits the encoder as it is, by some of the rows: training has less to undo."""
+    rows = torch.randperm(len(train), generator=generator)[:HEAD_ROWS].numpy()
+    vectors = answers(weights, shape, train.tensors["pieces"][rows], pooling, exact=False)
+    mass = torch.from_numpy(train.weight[rows])
+    told = torch.from_numpy(targets[rows])
+    matrix, bias = fitted_layer(torch.from_numpy(vectors), told, mass / mass.mean())
+    return {"logit_weight": matrix, "logit_bias": bias}
 
 
 def _start(targets: Floats, weight: Floats, task: Task) -> Floats:

@@ -20,10 +20,3 @@ def targets_of(labels: Labels, task: Task, *, smoothing: float = 0.0) -> Tensor:
 def mass_of(weight: Doubles | None, n_rows: int) -> Tensor:
     """``(n,)`` weights of mean 1."""
     return torch.ones(n_rows) if weight is None else torch.from_numpy(weight / weight.mean()).float()
-
-
-def losses_of(logits: Tensor, targets: Tensor) -> Tensor:
-    """Cross-entropy, or squared error, of each row."""
-    if targets.shape[1] == 1:
-        return (logits - targets).square().sum(dim=1)
-    return -(targets * torch.log_softmax(logits, dim=1)).sum(dim=1)

@@ -7,18 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from potstill.teachers.lessons import losses_of, mass_of, targets_of
+from potstill.networks.dense_head import fitted_layer
+from potstill.teachers.lessons import mass_of, targets_of
 from potstill.teachers.zoo_member import Scale
 from potstill.types import Doubles, Floats, Labels, Task
 
 FOLDS = 5
-
-PENALTY = 1e-3
-"""Of the squared weights of standardised vectors, against the mean loss of a row."""
-
-_STEPS = 100
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,34 +66,3 @@ def cross_fitted_head(
         rows = fold == held_out
         own[rows] = Head(layers[-1:], scale).answers(vectors[rows])
     return Head(layers, scale), own
-
-
-def fitted_layer(vectors: Tensor, targets: Tensor, mass: Tensor) -> tuple[Tensor, Tensor]:
-    """A dense layer ``(H, K)``, ``(K,)``: logistic or linear regression with a penalty.
-
-    Parameters
-    ----------
-    vectors
-        ``(n, H)``.
-    targets
-        As `targets_of` gives them.
-    mass
-        ``(n,)`` weights, mean 1.
-    """
-    center = vectors.mean(dim=0)
-    scale = (vectors - center).std(correction=0) + 1e-6
-    given = (vectors - center) / scale
-    matrix = torch.zeros(vectors.shape[1], targets.shape[1], requires_grad=True)
-    bias = torch.zeros(targets.shape[1], requires_grad=True)
-    optimizer = torch.optim.LBFGS([matrix, bias], max_iter=_STEPS, line_search_fn="strong_wolfe")
-
-    def loss() -> Tensor:
-        optimizer.zero_grad()
-        total = (losses_of(given @ matrix + bias, targets) * mass).mean()
-        total = total + PENALTY * matrix.square().sum()
-        total.backward()  # type: ignore[no-untyped-call]
-        return total
-
-    optimizer.step(loss)  # type: ignore[no-untyped-call]
-    folded = matrix.detach() / scale
-    return folded, bias.detach() - center @ folded

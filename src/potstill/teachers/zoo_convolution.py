@@ -15,9 +15,10 @@ from torch import Tensor
 from potstill.modalities.mirroring import mirrors_alike
 from potstill.networks import views
 from potstill.networks.convolution import FIXED, Layer, Weights, folded, forward, initial_weights, kind_of
+from potstill.networks.dense_head import losses_of
 from potstill.networks.pictures import Pictures, laid_out, pixel_scale
 from potstill.networks.precision import cores, half_precision
-from potstill.teachers.lessons import losses_of, mass_of, targets_of
+from potstill.teachers.lessons import mass_of, targets_of
 from potstill.types import Doubles, Floats, Labels, Task
 
 if TYPE_CHECKING:

@@ -15,10 +15,10 @@ from potstill.artifact.wordpiece import WordPiece
 from potstill.modalities.pretrained_pieces import fresh_wordpiece
 from potstill.networks.bert import BertShape, Pooling, Weights, initial_bert
 from potstill.networks.bert_folder import read_bert
+from potstill.networks.dense_head import MANY_CLASSES, fitted_layer, losses_of
 from potstill.networks.fine_tuning import Course, Pieces, answers, fine_tuning
 from potstill.networks.precision import cores
-from potstill.teachers.lessons import losses_of, mass_of, targets_of
-from potstill.teachers.text_heads import fitted_layer
+from potstill.teachers.lessons import mass_of, targets_of
 from potstill.teachers.zoo_transformers import FRESH_LAYERS, FRESH_WIDTH, MOST_PIECES, tokenizer_for
 from potstill.types import Doubles, Floats, Labels, Task
 
@@ -64,12 +64,9 @@ def fitted_classifier(
         pieces = wordpiece.ids(texts)
         targets = targets_of(labels, task)
         mass = mass_of(weight, len(targets))
+        weights |= _head(member, shape, weights, pieces, targets, mass, generator)
         if member.epochs:
-            weights = _fine_tuned(member, shape, weights, pieces, targets, mass, generator, seed)
-        else:
-            vectors = answers(weights, shape, pieces, member.pooling, exact=False)
-            matrix, bias = fitted_layer(torch.from_numpy(vectors), targets, mass)
-            weights |= {"logit_weight": matrix, "logit_bias": bias}
+            weights = _fine_tuned(member, shape, weights, pieces, targets, mass, seed)
         return Classifier(wordpiece, shape, weights, member.pooling)
 
 
@@ -91,7 +88,7 @@ def _begun(
     return wordpiece, shape, initial_bert(shape, generator)
 
 
-def _fine_tuned(
+def _head(
     member: TransformerMember,
     shape: BertShape,
     weights: Weights,
@@ -99,15 +96,32 @@ def _fine_tuned(
     targets: Tensor,
     mass: Tensor,
     generator: torch.Generator,
+) -> Weights:
+    """The head before training: what suits a pretrained encoder as it is, or small random weights.
+
+    With few classes a random one learns as quickly, and less surely.
+    """
+    if member.checkpoint is None or (member.epochs and targets.shape[1] < MANY_CLASSES):
+        matrix = torch.randn((shape.width, targets.shape[1]), generator=generator) * HEAD_SCALE
+        return {"logit_weight": matrix, "logit_bias": torch.zeros(targets.shape[1])}
+    vectors = torch.from_numpy(answers(weights, shape, pieces, member.pooling, exact=False))
+    matrix, bias = fitted_layer(vectors, targets, mass)
+    return {"logit_weight": matrix, "logit_bias": bias}
+
+
+def _fine_tuned(
+    member: TransformerMember,
+    shape: BertShape,
+    weights: Weights,
+    pieces: Pieces,
+    targets: Tensor,
+    mass: Tensor,
     seed: int,
 ) -> Weights:
     """Encoder and head after training; pieces that the texts do not have keep their rows."""
     used = np.union1d(np.unique(pieces), [0])
     rows = torch.from_numpy(used)
     narrow = {**weights, "word": weights["word"][rows]}
-    size = (shape.width, targets.shape[1])
-    narrow["logit_weight"] = torch.randn(size, generator=generator) * HEAD_SCALE
-    narrow["logit_bias"] = torch.zeros(targets.shape[1])
     course = Course(
         epochs=member.epochs,
         learning_rate=member.learning_rate,

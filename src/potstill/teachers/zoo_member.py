@@ -16,7 +16,7 @@ from potstill.teachers.digests import digest
 from potstill.teachers.zoo_encoding import Encoding, Table
 from potstill.types import Bools, Dataset, Doubles, Floats, Ints, Labels, Task, Teacher
 
-VERSION = "3"
+VERSION = "4"
 """Part of every fingerprint: raise it when the code of a member changes its answers."""
 
 LEAST_TO_STOP_ON = 100

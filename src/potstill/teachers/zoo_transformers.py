@@ -36,7 +36,7 @@ OPERATIONS_PER_S = 1.1e11
 MOST_EPOCHS, MOST_EPOCHS_MANY = 4, 8
 """Epochs at most, with up to ten classes and with more."""
 
-LEAST_EPOCHS_MANY = 4
+LEAST_EPOCHS_MANY = 2
 """With more than ten classes and fewer epochs than this, a head alone, fitted to the end, is better."""
 
 ENOUGH_EPOCHS = 2
