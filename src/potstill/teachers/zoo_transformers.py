@@ -30,7 +30,7 @@ PIECES_PER_WORD, PIECES_AROUND = 1.3, 2
 MOST_PIECES = 128
 """Of a text; what comes after is not read."""
 
-OPERATIONS_PER_S = 1.1e11
+OPERATIONS_PER_S = 1.8e11
 """Multiplications and additions that one core does each second, in bfloat16, training or answering."""
 
 MOST_EPOCHS, MOST_EPOCHS_MANY = 4, 8
