@@ -8,8 +8,8 @@ For every set, one after the other:
    ``PREDICTORS/NAME`` and fitted so;
 2. *autogluon*: its ``distill()`` with its default students from that predictor, at most 20 minutes;
 3. *potstill*: ``potstill.distill(train, teachers=PREDICTOR)`` from the same predictor, by the adapter, within
-   its default budget, a megabyte and a millisecond a row at p99, and a fifth of the time that AutoGluon's
-   took (``--time-share``).
+   its default budget, a megabyte and a millisecond a row at p99, and not quite a fifth of the time that
+   AutoGluon's took (``--time-share``).
 
 The first two run in one environment, the third in another that has both packages; both are made under PLACE
 where they are not there yet, or given as ``--autogluon-python`` and ``--both-python``. A phase that has its
@@ -30,6 +30,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import joblib
 import numpy as np
 from numpy.typing import NDArray
 
@@ -75,7 +76,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--phases", default=",".join(PHASES))
     parser.add_argument("--distill-seconds", type=float, default=1200.0, help="that AutoGluon's may take")
     parser.add_argument(
-        "--time-share", type=float, default=0.2, help="of AutoGluon's seconds, for potstill's"
+        "--time-share", type=float, default=0.18, help="of AutoGluon's seconds, for potstill's"
     )
     parser.add_argument("--both-python", help="interpreter of an environment with AutoGluon and potstill")
     return parser.parse_args()
@@ -173,7 +174,8 @@ def answers_of(arguments: argparse.Namespace, phase: str, name: str) -> Path:
 
 
 def with_scores(told: dict[str, Any], answers: Path, folder: Path, name: str) -> dict[str, Any]:
-    """What was told, and for each model that answered its loss and score on the test rows."""
+    """What was told, the cores it had, and for each model that answered its loss and score on the test rows."""
+    told["cores"] = joblib.cpu_count()
     _, test = runs.parts(folder, name)
     with np.load(answers) as given:
         classes = [str(label) for label in given["classes"]]
@@ -201,18 +203,25 @@ def scores(answered: NDArray[Any], labels: NDArray[Any], *, regression: bool) ->
 
 def markdown(found: Mapping[str, Mapping[str, Any]], arguments: argparse.Namespace) -> str:
     sets = [name for name in found["autogluon"] if name in found["potstill"]]
-    head = ["set", "loss: teacher", "AutoGluon's", "potstill's", "accuracy, R²: teacher", "AutoGluon's"]
+    head = [
+        "set",
+        "cores",
+        "loss: teacher",
+        "AutoGluon's",
+        "potstill's",
+        "accuracy, R²: teacher",
+        "AutoGluon's",
+    ]
     head += ["potstill's", "seconds: AutoGluon", "potstill", "one row: AutoGluon's", "potstill's"]
     head += ["rows/s: AutoGluon's", "potstill's", "size: AutoGluon's", "potstill's"]
     lines = [
         "# Two ways to distil one and the same AutoGluon predictor",
         "",
-        f"`python benchmarks/peers.py FOLDER`, {runs.cores()}. Teacher: AutoGluon 1.6, five-fold "
+        "`python benchmarks/peers.py FOLDER`. Teacher: AutoGluon 1.6, five-fold "
         f"bagging, {arguments.fit_seconds:.0f} s. AutoGluon's: `distill()`, the student it ranks first on "
         "its own validation rows, its models held in memory while timed; size is that of "
-        "`clone_for_deployment`. potstill's: one file of 1 MB and 1 ms a row at p99, with "
-        f"{arguments.time_share:g} of AutoGluon's seconds as its time limit; its seconds are those of the "
-        "whole call, asking the predictor about every synthetic row included.",
+        "`clone_for_deployment`. potstill's: one file of 1 MB and 1 ms a row at p99, with about "
+        "a fifth of AutoGluon's seconds as its time limit; its seconds are those of the whole call, asking the predictor about every synthetic row included.",
         "Loss is log-loss on the test rows, or RMSE. AutoGluon distils binary problems by regression, so "
         "some answers are no probabilities: those of every model are clipped to [1e-7, 1] and divided by "
         "their sum.",
@@ -229,6 +238,7 @@ def row(name: str, theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> list[s
     models = (theirs["teacher"], theirs["student"], ours["student"])
     return [
         name,
+        str(ours["cores"]),
         *(f"{model['loss']:.4g}" for model in models),
         *(f"{model['score']:.4f}" for model in models),
         *(f"{one['seconds']:.0f}" for one in (theirs, ours)),
