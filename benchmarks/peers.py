@@ -174,7 +174,7 @@ def answers_of(arguments: argparse.Namespace, phase: str, name: str) -> Path:
 
 
 def with_scores(told: dict[str, Any], answers: Path, folder: Path, name: str) -> dict[str, Any]:
-    """What was told, the cores it had, and for each model that answered its loss and score on the test rows."""
+    """What was told, the cores there were, and the loss and score of each model on the test rows."""
     told["cores"] = joblib.cpu_count()
     _, test = runs.parts(folder, name)
     with np.load(answers) as given:
@@ -217,11 +217,12 @@ def markdown(found: Mapping[str, Mapping[str, Any]], arguments: argparse.Namespa
     lines = [
         "# Two ways to distil one and the same AutoGluon predictor",
         "",
-        "`python benchmarks/peers.py FOLDER`. Teacher: AutoGluon 1.6, five-fold "
-        f"bagging, {arguments.fit_seconds:.0f} s. AutoGluon's: `distill()`, the student it ranks first on "
+        "`python benchmarks/peers.py FOLDER`. Teacher: AutoGluon 1.6, five-fold bagging, "
+        f"{arguments.fit_seconds:.0f} s. AutoGluon's: `distill()`, the student it ranks first on "
         "its own validation rows, its models held in memory while timed; size is that of "
-        "`clone_for_deployment`. potstill's: one file of 1 MB and 1 ms a row at p99, with about "
-        "a fifth of AutoGluon's seconds as its time limit; its seconds are those of the whole call, asking the predictor about every synthetic row included.",
+        "`clone_for_deployment`. potstill's: one file of 1 MB and 1 ms a row at p99, with about a fifth of "
+        "AutoGluon's seconds as its time limit (spambase without one); its seconds are those of the whole "
+        "call, asking the predictor about every synthetic row included.",
         "Loss is log-loss on the test rows, or RMSE. AutoGluon distils binary problems by regression, so "
         "some answers are no probabilities: those of every model are clipped to [1e-7, 1] and divided by "
         "their sum.",
