@@ -50,7 +50,7 @@ def with_table(text: str, results: dict[str, dict[str, Any]]) -> str:
 def table(results: dict[str, dict[str, Any]]) -> str:
     """One row a set: losses of the three models, what was recovered, what it costs."""
     values = [name for name, result in results.items() if result["task"] == "regression"]
-    rmse = f", for {' and '.join(values)} RMSE" if values else ""
+    rmse = f", for {', '.join(values)} RMSE" if values else ""
     lines = [
         "| set | ensemble | twin | **student** | gap recovered | ships | one row | size | ensemble's row |",
         "|---|--:|--:|--:|---|---|--:|--:|--:|",
