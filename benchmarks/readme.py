@@ -22,6 +22,8 @@ BEGIN, END = "<!-- table: made by benchmarks/readme.py -->", "<!-- end of table 
 COLOURS = {"teacher": "#0b6aa8", "twin": "#cf5d8a", "student": "#12936a"}
 NAMES = {"teacher": "ensemble", "twin": "hard-label twin", "student": "potstill's student"}
 MARKS = {"teacher": "o", "twin": "^", "student": "D"}
+SHOWN = (0.8, 1.25)
+"""Multiples of the ensemble's loss that the picture has room for."""
 
 
 def main() -> None:
@@ -88,14 +90,28 @@ def draw(results: dict[str, dict[str, Any]], out: Path) -> None:
         axes.axhline(place, color="#dddddd", linewidth=0.8, zorder=0)
         for model, colour in COLOURS.items():
             ratio = result[model][metric] / base
-            axes.plot(
-                ratio, place, MARKS[model], color=colour, markersize=7 + 2 * (model == "twin"), alpha=0.9
-            )
+            shown = min(max(ratio, SHOWN[0]), SHOWN[1])
+            size = 7 + 2 * (model == "twin")
+            axes.plot(shown, place, MARKS[model], color=colour, markersize=size, alpha=0.9, clip_on=False)
+            if shown != ratio:
+                # What lies outside stands at the edge, with its figure: student above, twin below.
+                across, side = (9, "left") if shown == SHOWN[0] else (-9, "right")
+                axes.annotate(
+                    f"{ratio:.2g}",
+                    (shown, place),
+                    xytext=(across, 5 if model == "student" else -5),
+                    textcoords="offset points",
+                    ha=side,
+                    va="center",
+                    fontsize=7,
+                    color=colour,
+                )
         student = result["student"]
         cost = f"{student['latency_us']['p50']:.0f} µs, {student['size_bytes'] / 1000:.0f} kB"
         axes.annotate(cost, (1.02, place), xycoords=("axes fraction", "data"), va="center", fontsize=8)
     axes.set_yticks(range(len(results)), list(results))
     axes.invert_yaxis()
+    axes.set_xlim(*SHOWN)
     axes.axvline(1.0, color=COLOURS["teacher"], linewidth=0.8, alpha=0.5, zorder=0)
     axes.set_xlabel("loss on unseen rows, as a multiple of the ensemble's (left is better)")
     for side in ("top", "right", "left"):
