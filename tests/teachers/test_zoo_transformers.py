@@ -162,8 +162,11 @@ def test_the_time_decides_how_many_and_how_long(checkpoint: str) -> None:
         assert member.seconds(1_000_000, 28) <= 1e5
     assert scarce[0].seconds(1_000_000, 28) <= 40
     assert planned(40) == scarce
-    # A head of many classes takes longer to learn beside an encoder than on one that stays as it is.
-    assert planned(40, classes=77)[0].epochs in (0, *range(4, 9))
+    # One epoch with many classes is worse than a head alone.
+    few, many = ({planned(t, classes)[0].epochs for t in range(10, 60)} for classes in (2, 77))
+    assert {0, 1, 2} <= few
+    assert {0, 2} <= many
+    assert 1 not in many
     # Answers are part of the time.
     assert planned(40, n_answers=3_000_000)[0].epochs < scarce[0].epochs
 
