@@ -25,8 +25,8 @@ class Targets(msgspec.Struct, frozen=True):
         Weight in [0, 1] of the label against the soft target on rows that have a label. 1 on real rows alone,
         with no others, is the hard-label twin.
     real
-        Whether the soft target of a real row comes from the models that were kept off it (``out_of_fold``), as
-        far as members have such, or from the whole teacher (``in_sample``).
+        Whether the soft target of a real row comes from the models that were kept off it (``out_of_fold``),
+        as far as members have such, or from the whole teacher (``in_sample``).
     synthetic
         Share in [0, 1] of the transfer set's synthetic rows that is used.
     unlabeled
