@@ -97,14 +97,22 @@ def markdown(theirs: Mapping[str, Any], ours: Mapping[str, Any], fit_seconds: fl
         ratio = losses[1] / losses[0]
         close += ratio <= CLOSE
         seconds = ours[name]["seconds"]
-        rows.append([name, *(f"{loss:.4g}" for loss in losses), f"{ratio:.3f}", f"{seconds:.0f}"])
+        rows.append(
+            [
+                name,
+                str(theirs[name]["cores"]),
+                *(f"{loss:.4g}" for loss in losses),
+                f"{ratio:.3f}",
+                f"{seconds:.0f}",
+            ]
+        )
     adopted = [name for name in sets if theirs[name]["fit"].get("adopted")]
     earlier = f" (fitted in an earlier run: {', '.join(adopted)})" if adopted else ""
-    head = ["set", "loss: AutoGluon's", "default ensemble's", "ratio", "its seconds"]
+    head = ["set", "cores", "loss: AutoGluon's", "default ensemble's", "ratio", "its seconds"]
     lines = [
         "# The default teacher beside AutoGluon's",
         "",
-        f"`python benchmarks/teachers.py FOLDER`, {runs.cores()}. AutoGluon 1.6, five-fold bagging, "
+        "`python benchmarks/teachers.py FOLDER`. AutoGluon 1.6, five-fold bagging, "
         f"{fit_seconds:.0f} s{earlier}; the default ensemble in as much time. Loss is log-loss on the test "
         "rows, or RMSE; both are asked about rows they never saw.",
         "",
