@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import joblib
 import pyarrow.parquet as pq
 
 import families
@@ -88,8 +89,8 @@ def markdown(out: Path) -> str:
     lines = [
         "# Pictures and texts",
         "",
-        f"{runs.cores()}, {platform.machine()}. Test rows are each set's own; nobody learns "
-        "from them or chooses by them.",
+        f"{runs.cores_words(joblib.cpu_count())}, {platform.machine()}. Test rows are each set's own; "
+        "nobody learns from them or chooses by them.",
     ]
     for within in sorted(out.glob("*s/"), key=lambda each: int(each.name[:-1])):
         lines += ["", *section(within)]

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import joblib
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -132,9 +131,7 @@ def show(page: str, out: Path) -> None:
     print(page)
 
 
-def cores() -> str:
-    """How many cores this process may use, in words."""
-    count = joblib.cpu_count()
+def cores_words(count: int) -> str:
     return f"{count} cores" if count > 1 else "one core"
 
 

@@ -21,6 +21,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import joblib
+
 import potstill
 import runs
 from potstill import Budget, Recipe
@@ -79,7 +81,8 @@ def jobs(
                 seed=arguments.seed,
                 recipe=Recipe(cache=False, time_limit=arguments.time_limit),
             )
-            return kept(result, test, budget, place.with_suffix(".npz"))
+            told = kept(result, test, budget, place.with_suffix(".npz"))
+            return {**told, "cores": joblib.cpu_count(), "time_limit": arguments.time_limit}
 
         yield f"{name}, {SAID[budget]}", place, work
 
@@ -113,8 +116,8 @@ def markdown(out: Path, booster: Path) -> str:
     lines = [
         "# The main job at three budgets",
         "",
-        f"`python benchmarks/tables.py FOLDER`, {runs.cores()}, {platform.machine()}. Test rows are "
-        "each set's own; nobody learns from them or chooses by them.",
+        f"`python benchmarks/tables.py FOLDER`, {platform.machine()}. Test rows are each set's own; nobody "
+        "learns from them or chooses by them.",
         "",
         *pooled(out, found),
         *(line for budget, results in found.items() for line in one_budget(budget, results, boosters)),
@@ -165,13 +168,17 @@ def one_budget(budget: str, results: Mapping[str, Any], boosters: Mapping[str, A
     head += ["accuracy, R²: teacher", "twin", "student", "gap recovered", "ships", "one row", "size", "total"]
     compared = [name for name in results if name in boosters]
     below = [name for name in compared if loss(results[name], "student") < boosters[name]["loss"]]
-    worse = [name for name, one in results.items() if surely_worse(one)]
-    lines = [f"## {SAID[budget]}", ""]
+    better = [name for name, one in results.items() if gain(one)["low"] > 0.0]
+    worse = [name for name, one in results.items() if gain(one)["high"] < 0.0]
+    above = [name for name, one in results.items() if loss(one, "student") < loss(one, "teacher")]
+    ran = sorted({(one["time_limit"] or 0.0, one["cores"]) for one in results.values()})
+    lines = [f"## {SAID[budget]}", "", *(runs_words(*each) for each in ran), ""]
     lines += runs.table(head, [row(name, result, boosters) for name, result in results.items()])
     lines += [
         "",
-        "Loss is log-loss, or RMSE for regression. Surely worse than its twin (95 %): "
-        f"{', '.join(worse) or 'none'}.",
+        f"Loss is log-loss, or RMSE for regression. Of {len(results)} sets what ships is surely better than "
+        f"its twin (95 %) on {len(better)}, surely worse on: {', '.join(worse) or 'none'}. A lower loss than the "
+        f"teacher: {len(above)}.",
     ]
     if compared:
         lines.append(f"Lower loss than the tuned booster: {len(below)} of {len(compared)} sets.")
@@ -182,9 +189,18 @@ def loss(result: Mapping[str, Any], model: str) -> float:
     return float(result[model]["rmse" if result["task"] == "regression" else "log_loss"])
 
 
-def surely_worse(result: Mapping[str, Any]) -> bool:
-    gain = result["gap_recovered"]["rmse" if result["task"] == "regression" else "log_loss"]["gain"]
-    return bool(gain["high"] < 0.0)
+def gain(result: Mapping[str, Any]) -> Mapping[str, float]:
+    """By how much the student's loss is below its twin's, with a 95 % interval."""
+    found: Mapping[str, float] = result["gap_recovered"][
+        "rmse" if result["task"] == "regression" else "log_loss"
+    ]["gain"]
+    return found
+
+
+def runs_words(time_limit: float, cores: int) -> str:
+    """How long a set had, on how many cores."""
+    limit = f"`--time-limit {time_limit:g}`" if time_limit else "No time limit"
+    return f"{limit}, {runs.cores_words(cores)}."
 
 
 def row(name: str, result: Mapping[str, Any], boosters: Mapping[str, Any]) -> list[str]:

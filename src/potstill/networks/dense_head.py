@@ -9,7 +9,11 @@ PENALTY = 1e-3
 """Of the squared weights of standardised vectors, against the mean loss of a row."""
 
 MANY_CLASSES = 11
-"""From here on a head is fitted on the vectors as they are before an encoder is fine-tuned with it."""
+"""From here on a head is fitted on the vectors as they are before a pretrained encoder is fine-tuned with it;
+with fewer a random one learns as quickly, and less surely."""
+
+SCALE = 0.02
+"""Standard deviation of a random head's weights."""
 
 _STEPS = 100
 
@@ -19,6 +23,18 @@ def losses_of(logits: Tensor, targets: Tensor) -> Tensor:
     if targets.shape[1] == 1:
         return (logits - targets).square().sum(dim=1)
     return -(targets * torch.log_softmax(logits, dim=1)).sum(dim=1)
+
+
+def random_head(width: int, bias: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+    """``logit_weight`` ``(width, K)``, small and random, and ``logit_bias`` ``(K,)``."""
+    matrix = torch.randn((width, len(bias)), generator=generator) * SCALE
+    return {"logit_weight": matrix, "logit_bias": bias}
+
+
+def fitted_head(vectors: Tensor, targets: Tensor, mass: Tensor) -> dict[str, Tensor]:
+    """``logit_weight`` and ``logit_bias`` of `fitted_layer`."""
+    matrix, bias = fitted_layer(vectors, targets, mass)
+    return {"logit_weight": matrix, "logit_bias": bias}
 
 
 def fitted_layer(vectors: Tensor, targets: Tensor, mass: Tensor) -> tuple[Tensor, Tensor]:

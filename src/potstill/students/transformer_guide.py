@@ -30,6 +30,8 @@ class Mentor:
         ``(n,)`` weights of the rows.
     vectors
         ``(n, H)`` what it makes of the texts; None where they are not matched.
+    variance
+        Of these.
     matching, attention
         Weights of the two losses, see `loss`.
 
@@ -44,6 +46,7 @@ class Mentor:
     kept: Sequence[int]
     mass: Tensor
     vectors: Tensor | None
+    variance: float
     matching: float
     attention: float
 
@@ -61,10 +64,11 @@ class Mentor:
         attention: float,
     ) -> Mentor:
         """Ask the encoder about ``(n, P)`` pieces; ``weight`` is that of the rows."""
-        vectors = None
+        vectors, variance = None, 1.0
         if matching:
             vectors = torch.from_numpy(answers(weights, shape, pieces, pooling, exact=False))
-        return cls(weights, shape, kept, torch.from_numpy(weight), vectors, matching, attention)
+            variance = _variance(vectors)
+        return cls(weights, shape, kept, torch.from_numpy(weight), vectors, variance, matching, attention)
 
     @property
     def wants_scores(self) -> bool:
@@ -81,8 +85,7 @@ class Mentor:
         mass = self.mass[rows]
         total = torch.zeros(())
         if self.vectors is not None:
-            variance = self.vectors.var(dim=0).mean().clamp(min=LEAST_VARIANCE)
-            distance = (texts - self.vectors[rows]).square().mean(dim=1) / variance
+            distance = (texts - self.vectors[rows]).square().mean(dim=1) / self.variance
             total = self.matching * (distance * mass).mean()
         if self.attention:
             total = total + self.attention * (self._of_layers(found, pieces) * mass).mean()
@@ -96,11 +99,16 @@ class Mentor:
         parts = []
         for layer, old in enumerate(self.kept):
             wanted = theirs.states[old + 1].float()
-            variance = wanted[there > 0].var(dim=0).mean().clamp(min=LEAST_VARIANCE)
-            distance = (found.states[layer + 1].float() - wanted).square().mean(dim=2) / variance
+            apart = (found.states[layer + 1].float() - wanted).square().mean(dim=2)
+            distance = apart / _variance(wanted[there > 0])
             aims, ours = (
                 scores.float().log_softmax(dim=3) for scores in (theirs.scores[old], found.scores[layer])
             )
             divergence = (aims.exp() * (aims - ours)).sum(dim=3).mean(dim=1)
             parts.append((distance + divergence) * there)
         return torch.stack(parts).mean(dim=0).sum(dim=1) / there.sum(dim=1).clamp(min=1)
+
+
+def _variance(vectors: Tensor) -> float:
+    """Mean over the dimensions of the variance of ``(n, H)`` vectors."""
+    return max(float(vectors.var(dim=0).mean()), LEAST_VARIANCE)

@@ -23,7 +23,7 @@ from potstill.networks.bert import (
     spread_layers,
 )
 from potstill.networks.bert_folder import read_bert, read_shape, read_weights
-from potstill.networks.dense_head import MANY_CLASSES, fitted_layer
+from potstill.networks.dense_head import MANY_CLASSES, fitted_head, random_head
 from potstill.networks.fine_tuning import Course, Loss, Pieces, answers, fine_tuning
 from potstill.objectives import blended
 from potstill.students.network_training import Epochs, calibrated_loss
@@ -176,7 +176,7 @@ def fit_transformer(
     shape, weights = plan.initial(spec, pieces.shape[1], generator)
     targets = blended_targets(train, task.n_outputs)
     if plan.checkpoint is None or targets.shape[1] < MANY_CLASSES:
-        weights |= _random_head(shape, _start(targets, train.weight, task), generator)
+        weights |= random_head(shape.width, _start(targets, train.weight, task), generator)
     else:
         weights |= _fitted_head(weights, shape, train, targets, plan.pooling, generator)
     course = plan.course(int(np.count_nonzero(pieces)), effort, time_limit_s)
@@ -288,13 +288,6 @@ class FittedTransformer:
         )
 
 
-def _random_head(shape: BertShape, start: Floats, generator: torch.Generator) -> Weights:
-    """A dense layer of small random weights, whose bias is ``start`` ``(K,)``."""
-    scale = 0.02
-    matrix = torch.randn((shape.width, len(start)), generator=generator) * scale
-    return {"logit_weight": matrix, "logit_bias": torch.from_numpy(start.copy())}
-
-
 def _fitted_head(
     weights: Weights,
     shape: BertShape,
@@ -307,15 +300,13 @@ def _fitted_head(
     rows = torch.randperm(len(train), generator=generator)[:HEAD_ROWS].numpy()
     vectors = answers(weights, shape, train.tensors["pieces"][rows], pooling, exact=False)
     mass = torch.from_numpy(train.weight[rows])
-    told = torch.from_numpy(targets[rows])
-    matrix, bias = fitted_layer(torch.from_numpy(vectors), told, mass / mass.mean())
-    return {"logit_weight": matrix, "logit_bias": bias}
+    return fitted_head(torch.from_numpy(vectors), torch.from_numpy(targets[rows]), mass / mass.mean())
 
 
-def _start(targets: Floats, weight: Floats, task: Task) -> Floats:
-    """The head's bias before training: the best constant answer."""
-    mean = mean_target(targets, weight)
-    return np.log(np.clip(mean, SMALLEST_PRIOR, None)) if task.is_classification else mean
+def _start(targets: Floats, weight: Floats, task: Task) -> Tensor:
+    """The head's bias ``(K,)`` before training: the best constant answer."""
+    mean = torch.from_numpy(mean_target(targets, weight))
+    return mean.clamp(min=SMALLEST_PRIOR).log() if task.is_classification else mean
 
 
 def _loss_of(train: Examples, targets: Floats, objective: Objective) -> Loss:

@@ -198,23 +198,16 @@ def default_members(
     fits = [max(folds, 1) if place.once and independent else 1 for place in planned]
     useful = [place.member.cost_s(shape) / times for place, times in zip(planned, fits, strict=True)]
     seconds = _divided(core_s, list(zip(shares, useful, strict=True)))
-    if not independent or n_rows < _ROWS_TO_REPEAT:
-        folds = 1
-    return [
-        place.member.within(given * times, shape)
-        if times > 1
-        else _fitted_well(place, given, shape, whole, folds)
-        for place, given, times in zip(planned, seconds, fits, strict=True)
-    ]
-
-
-def _fitted_well(place: Place, fold_s: float, shape: Shape, whole: Shape, folds: int) -> Trainable:
-    """The member with ``fold_s`` for each fold; where that is too little, a few times in all of its time."""
-    part = fold_s / place.member.cost_s(shape)
-    if folds < 3 or part >= place.enough:
-        return place.member.within(fold_s, shape)
-    copies = min(folds - 1, max(2, int(folds * part / place.enough)))
-    return Repeated(place.member.within(folds * fold_s / copies, whole), copies)
+    repeats = independent and n_rows >= _ROWS_TO_REPEAT and folds > 2
+    members: list[Trainable] = []
+    for place, given, times in zip(planned, seconds, fits, strict=True):
+        part = given / place.member.cost_s(shape)
+        if repeats and not place.once and part < place.enough:
+            copies = min(folds - 1, max(2, int(folds * part / place.enough)))
+            members.append(Repeated(place.member.within(folds * given / copies, whole), copies))
+        else:
+            members.append(place.member.within(given * times, shape))
+    return members
 
 
 def _divided(total: float, wanted: list[tuple[float, float]]) -> list[float]:

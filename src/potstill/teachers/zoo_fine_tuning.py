@@ -15,7 +15,7 @@ from potstill.artifact.wordpiece import WordPiece
 from potstill.modalities.pretrained_pieces import fresh_wordpiece
 from potstill.networks.bert import BertShape, Pooling, Weights, initial_bert
 from potstill.networks.bert_folder import read_bert
-from potstill.networks.dense_head import MANY_CLASSES, fitted_layer, losses_of
+from potstill.networks.dense_head import MANY_CLASSES, fitted_head, losses_of, random_head
 from potstill.networks.fine_tuning import Course, Pieces, answers, fine_tuning
 from potstill.networks.precision import cores
 from potstill.teachers.lessons import mass_of, targets_of
@@ -24,9 +24,6 @@ from potstill.types import Doubles, Floats, Labels, Task
 
 if TYPE_CHECKING:
     from potstill.teachers.zoo_transformers import TransformerMember
-
-HEAD_SCALE = 0.02
-"""Standard deviation of a head's weights before training."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +61,11 @@ def fitted_classifier(
         pieces = wordpiece.ids(texts)
         targets = targets_of(labels, task)
         mass = mass_of(weight, len(targets))
-        weights |= _head(member, shape, weights, pieces, targets, mass, generator)
+        if member.checkpoint is None or (member.epochs and targets.shape[1] < MANY_CLASSES):
+            weights |= random_head(shape.width, torch.zeros(targets.shape[1]), generator)
+        else:
+            vectors = torch.from_numpy(answers(weights, shape, pieces, member.pooling, exact=False))
+            weights |= fitted_head(vectors, targets, mass)
         if member.epochs:
             weights = _fine_tuned(member, shape, weights, pieces, targets, mass, seed)
         return Classifier(wordpiece, shape, weights, member.pooling)
@@ -86,27 +87,6 @@ def _begun(
         positions=MOST_PIECES,
     )
     return wordpiece, shape, initial_bert(shape, generator)
-
-
-def _head(
-    member: TransformerMember,
-    shape: BertShape,
-    weights: Weights,
-    pieces: Pieces,
-    targets: Tensor,
-    mass: Tensor,
-    generator: torch.Generator,
-) -> Weights:
-    """The head before training: what suits a pretrained encoder as it is, or small random weights.
-
-    With few classes a random one learns as quickly, and less surely.
-    """
-    if member.checkpoint is None or (member.epochs and targets.shape[1] < MANY_CLASSES):
-        matrix = torch.randn((shape.width, targets.shape[1]), generator=generator) * HEAD_SCALE
-        return {"logit_weight": matrix, "logit_bias": torch.zeros(targets.shape[1])}
-    vectors = torch.from_numpy(answers(weights, shape, pieces, member.pooling, exact=False))
-    matrix, bias = fitted_layer(vectors, targets, mass)
-    return {"logit_weight": matrix, "logit_bias": bias}
 
 
 def _fine_tuned(

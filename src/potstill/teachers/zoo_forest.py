@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from potstill.teachers.zoo_encoding import Table
 from potstill.teachers.zoo_member import (
     Answer,
+    Bagged,
     Fold,
     Shape,
     certain,
@@ -82,7 +82,6 @@ class ForestMember(msgspec.Struct, frozen=True, kw_only=True):
 
     def fit_whole(self, dataset: Dataset, *, seed: int) -> OutOfFoldTeacher:
         """Fit once; out of fold a row is answered by the trees whose bag it is not in."""
-        assert dataset.ids is not None
         seed, encoding, fold = fold_of(self, dataset, seed=seed)
         if fold.n_classes == 1:
             teacher = teacher_of(self, encoding, fold, certain, seed=seed)
@@ -91,7 +90,7 @@ class ForestMember(msgspec.Struct, frozen=True, kw_only=True):
             forest = self._chosen(fold, seed=seed, bagged=True)
             teacher = teacher_of(self, encoding, fold, self._answer(forest), seed=seed)
             own = _out_of_bag(forest)
-        return Bagged(teacher, np.sort(dataset.ids), fold.scale.align(own)[np.argsort(dataset.ids)])
+        return Bagged.of(teacher, dataset, fold.scale.align(own))
 
     def learn(self, fold: Fold, *, seed: int) -> Answer:
         return self._answer(self._chosen(fold, seed=seed, bagged=False))
@@ -141,40 +140,6 @@ class ForestMember(msgspec.Struct, frozen=True, kw_only=True):
             warnings.filterwarnings("ignore", "Some inputs do not have OOB scores", UserWarning)
             warnings.filterwarnings("ignore", "invalid value encountered in divide", RuntimeWarning)
             return forest.fit(fold.table.ranked[index], fold.labels[index], sample_weight=fold.weight[index])
-
-
-@dataclass(frozen=True, eq=False)
-class Bagged:
-    """A fitted forest that answers the rows it was fitted on by the trees that have not seen them.
-
-    Parameters
-    ----------
-    teacher
-        The whole forest.
-    ids
-        ``(n,)`` ids of the rows it was fitted on, ascending.
-    own
-        ``(n, K)`` its out-of-bag answers to them.
-    """
-
-    teacher: Teacher
-    ids: Ints
-    own: Floats
-
-    @property
-    def name(self) -> str:
-        return self.teacher.name
-
-    @property
-    def fingerprint(self) -> str:
-        return self.teacher.fingerprint
-
-    def predict(self, dataset: Dataset) -> Floats:
-        return self.teacher.predict(dataset)
-
-    def predict_out_of_fold(self, dataset: Dataset) -> Floats:
-        assert dataset.ids is not None
-        return self.own[np.searchsorted(self.ids, dataset.ids)]
 
 
 def _out_of_bag(forest: Any) -> NDArray[Any]:

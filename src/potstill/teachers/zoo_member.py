@@ -181,6 +181,49 @@ class ZooTeacher:
         return self.scale.align(self.answer(self.encoding.table(dataset)))
 
 
+@dataclass(frozen=True, eq=False)
+class Bagged:
+    """A teacher fitted on all rows, parts of which answer those that they have not seen.
+
+    Parameters
+    ----------
+    teacher
+        The whole of it.
+    ids
+        ``(n,)`` ids of the rows it was fitted on, ascending.
+    own
+        ``(n, K)`` what is answered to them by such parts; NaN where there is none.
+    """
+
+    teacher: Teacher
+    ids: Ints
+    own: Floats
+
+    @classmethod
+    def of(cls, teacher: Teacher, dataset: Dataset, own: Floats) -> Bagged:
+        """``own`` in the order of the rows of ``dataset``, which have ids."""
+        assert dataset.ids is not None
+        order = np.argsort(dataset.ids)
+        return cls(teacher, dataset.ids[order], own[order])
+
+    @property
+    def name(self) -> str:
+        return self.teacher.name
+
+    @property
+    def fingerprint(self) -> str:
+        return self.teacher.fingerprint
+
+    def predict(self, dataset: Dataset) -> Floats:
+        """What the whole of it answers."""
+        return self.teacher.predict(dataset)
+
+    def predict_out_of_fold(self, dataset: Dataset) -> Floats:
+        """See `potstill.types.OutOfFoldTeacher`; rows are known by their ids."""
+        assert dataset.ids is not None
+        return self.own[np.searchsorted(self.ids, dataset.ids)]
+
+
 class Recipe(Protocol):
     """What `fit_member` needs of a member."""
 

@@ -4,30 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import msgspec
 import numpy as np
 
 from potstill.teachers.digests import digest
-from potstill.types import Dataset, Floats, Ints, OutOfFoldTeacher, Teacher
+from potstill.teachers.zoo_member import Bagged
+from potstill.types import Dataset, Floats, Ints, OutOfFoldTeacher, StoppingTrainable, Teacher
 
 PARTS = 10
 """Equal parts of the rows: each model stops early on one of its own and learns from the others."""
-
-
-class Recipe(Protocol):
-    """What is repeated."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def fingerprint(self) -> str: ...
-
-    def fit(self, dataset: Dataset, *, seed: int) -> Teacher: ...
-
-    def fit_until(self, dataset: Dataset, stop_on: Dataset, *, seed: int) -> Teacher: ...
 
 
 class Repeated(msgspec.Struct, frozen=True):
@@ -45,7 +31,7 @@ class Repeated(msgspec.Struct, frozen=True):
         Models, at most `PARTS`.
     """
 
-    member: Recipe
+    member: StoppingTrainable
     copies: int
 
     @property
@@ -57,15 +43,12 @@ class Repeated(msgspec.Struct, frozen=True):
         return digest(type(self).__name__, self.member.fingerprint, str(self.copies))
 
     def fit(self, dataset: Dataset, *, seed: int) -> Teacher:
+        """Fit one model."""
         return self.member.fit(dataset, seed=seed)
-
-    def fit_until(self, dataset: Dataset, stop_on: Dataset, *, seed: int) -> Teacher:
-        return self.member.fit_until(dataset, stop_on, seed=seed)
 
     def fit_whole(self, dataset: Dataset, *, seed: int) -> OutOfFoldTeacher:
         """Fit the models; out of fold a row is answered by the one that was kept off it, if there is one."""
-        assert dataset.ids is not None
-        parts = parts_of(dataset, seed=0)
+        parts = parts_of(dataset)
         own = np.full((len(dataset), dataset.task.n_outputs), np.nan, dtype=np.float32)
         teachers = []
         for copy in range(self.copies):
@@ -74,30 +57,15 @@ class Repeated(msgspec.Struct, frozen=True):
             teacher = self.member.fit_until(kept, held, seed=int(digest(str(seed), str(copy))[:7], 16))
             own[parts == copy] = teacher.predict(held)
             teachers.append(teacher)
-        order = np.argsort(dataset.ids)
-        return RepeatedTeacher(self.name, tuple(teachers), dataset.ids[order], own[order])
+        return Bagged.of(MeanTeacher(self.name, tuple(teachers)), dataset, own)
 
 
 @dataclass(frozen=True, eq=False)
-class RepeatedTeacher:
-    """The mean of some models.
-
-    Parameters
-    ----------
-    name
-        Of the member.
-    teachers
-        The models.
-    ids
-        ``(n,)`` ids of the rows they were fitted on, ascending.
-    own
-        ``(n, K)`` the answer to each from the model that was kept off it; NaN where there is none.
-    """
+class MeanTeacher:
+    """The mean of some models."""
 
     name: str
     teachers: Sequence[Teacher]
-    ids: Ints
-    own: Floats
 
     @property
     def fingerprint(self) -> str:
@@ -108,16 +76,11 @@ class RepeatedTeacher:
         total: Floats = sum(teacher.predict(dataset) for teacher in self.teachers)  # type: ignore[assignment]
         return total / np.float32(len(self.teachers))
 
-    def predict_out_of_fold(self, dataset: Dataset) -> Floats:
-        """See `potstill.types.OutOfFoldTeacher`."""
-        assert dataset.ids is not None
-        return self.own[np.searchsorted(self.ids, dataset.ids)]
 
-
-def parts_of(dataset: Dataset, *, seed: int) -> Ints:
+def parts_of(dataset: Dataset) -> Ints:
     """``(n,)`` which of the `PARTS` a row is in, the same for all members; every class is in all alike."""
     assert dataset.ids is not None
-    order = np.random.default_rng([seed, 0x9A7]).permutation(np.argsort(dataset.ids, kind="stable"))
+    order = np.random.default_rng(0x9A7).permutation(np.argsort(dataset.ids, kind="stable"))
     if dataset.task.is_classification:
         assert dataset.labels is not None
         order = order[np.argsort(dataset.labels[order], kind="stable")]
