@@ -177,8 +177,8 @@ def one_budget(budget: str, results: Mapping[str, Any], boosters: Mapping[str, A
     lines += [
         "",
         f"Loss is log-loss, or RMSE for regression. Of {len(results)} sets what ships is surely better than "
-        f"its twin (95 %) on {len(better)}, surely worse on: {', '.join(worse) or 'none'}. A lower loss than the "
-        f"teacher: {len(above)}.",
+        f"its twin (95 %) on {len(better)}, surely worse on: {', '.join(worse) or 'none'}. A lower "
+        f"loss than the teacher: {len(above)}.",
     ]
     if compared:
         lines.append(f"Lower loss than the tuned booster: {len(below)} of {len(compared)} sets.")

@@ -82,7 +82,7 @@ def test_unseen_labels_are_named() -> None:
 
 def test_a_single_class() -> None:
     assert task_error(["a"] * 5) == (
-        "Wanted at least two classes in the target column 'y', got only 'a'.\n\n"
+        "Wanted at least two classes in the target column 'y', got one, 'a'.\n\n"
         "hint: there is nothing to tell apart; is it the right column?"
     )
 

@@ -12,6 +12,7 @@ import pytest
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris, load_wine
 
 from potstill.teachers.zoo_texts import ZOO_OF_TEXTS, NGramMember, default_text_members
+from potstill.teachers.zoo_transformers import Work
 from potstill.types import Column, Dataset, Schema, Task
 
 
@@ -105,8 +106,8 @@ def test_fingerprints_follow_settings_and_data() -> None:
 
 def test_time_decides_how_many_members_there_are() -> None:
     def names(seconds: float) -> list[str]:
-        members = default_text_members(
-            MULTICLASS,
+        work = Work(
+            task=MULTICLASS,
             n_rows=8_000,
             n_answers=0,
             mean_words=20,
@@ -114,7 +115,7 @@ def test_time_decides_how_many_members_there_are() -> None:
             threads=2,
             checkpoint=None,
         )
-        return [member.name for member in members]
+        return [member.name for member in default_text_members(work)]
 
     assert [name for name in names(2_000) if "transformer" not in name] == [m.name for m in ZOO_OF_TEXTS]
     short = names(10)

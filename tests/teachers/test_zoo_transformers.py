@@ -15,7 +15,12 @@ import torch
 from potstill.modalities.pretrained_pieces import fresh_wordpiece, wordpiece_of
 from potstill.networks.bert import BertShape, initial_bert
 from potstill.networks.bert_folder import read_bert, read_weights
-from potstill.teachers.zoo_transformers import TransformerMember, default_checkpoint, transformer_members
+from potstill.teachers.zoo_transformers import (
+    TransformerMember,
+    Work,
+    default_checkpoint,
+    transformer_members,
+)
 from potstill.types import BaggedTrainable, Column, Dataset, OutOfFoldTeacher, Schema, Task
 
 GOOD, BAD = ("good", "fine", "lovely"), ("bad", "poor", "dull")
@@ -136,8 +141,8 @@ def test_the_first_keeps_its_encoder_for_students(checkpoint: str, tmp_path: Pat
 def test_the_time_decides_how_many_and_how_long(checkpoint: str) -> None:
     def planned(time_s: float, classes: int = 2, n_answers: int = 0) -> list[TransformerMember]:
         task = Task("multiclass", "y", tuple(range(classes)))
-        members = transformer_members(
-            task,
+        work = Work(
+            task=task,
             n_rows=1_000_000,
             n_answers=n_answers,
             mean_words=20,
@@ -145,6 +150,7 @@ def test_the_time_decides_how_many_and_how_long(checkpoint: str) -> None:
             threads=2,
             checkpoint=checkpoint,
         )
+        members = transformer_members(work)
         assert all(isinstance(member, TransformerMember) for member in members)
         return members  # type: ignore[return-value]
 

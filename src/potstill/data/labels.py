@@ -131,7 +131,7 @@ def _classification(values: pa.Array, target: str, kind: TaskKind | None) -> Tas
             counts[label] = counts.get(label, 0) + count
     classes = sorted(counts)
     if len(classes) < 2:
-        got = f"only {classes[0]!r}" if classes else "none"
+        got = f"one, {classes[0]!r}" if classes else "none"
         raise UserError(
             f"Wanted at least two classes in the target column {target!r}, got {got}.",
             hint="there is nothing to tell apart; is it the right column?",

@@ -215,9 +215,10 @@ def _text_encoder(schema: Schema, rows: Rows, more: Rows | None, recipe: Recipe)
 
 def _text_members(train: Dataset, recipe: Recipe, time: Time) -> list[Trainable]:
     from potstill.teachers.zoo_texts import default_text_members
+    from potstill.teachers.zoo_transformers import Work
 
-    return default_text_members(
-        train.task,
+    work = Work(
+        task=train.task,
         n_rows=len(train),
         n_answers=time.answers,
         mean_words=_mean_words(train),
@@ -225,6 +226,7 @@ def _text_members(train: Dataset, recipe: Recipe, time: Time) -> list[Trainable]
         threads=time.threads,
         checkpoint=checkpoint_of(recipe),
     )
+    return default_text_members(work)
 
 
 def _mean_words(train: Dataset) -> float:

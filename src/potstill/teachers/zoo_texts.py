@@ -15,7 +15,7 @@ from potstill.modalities.tabular import TabularEncoder
 from potstill.modalities.text import joined_texts
 from potstill.teachers.digests import digest
 from potstill.teachers.zoo_member import Scale, fingerprint
-from potstill.teachers.zoo_transformers import transformer_members
+from potstill.teachers.zoo_transformers import Work, transformer_members
 from potstill.types import Dataset, Doubles, Floats, Labels, Schema, Task, Trainable
 
 Kind: TypeAlias = Literal["logistic", "margin", "bayes", "network"]
@@ -191,53 +191,19 @@ ZOO_OF_TEXTS = (
 """The members without transformers, the most useful first."""
 
 
-def default_text_members(
-    task: Task,
-    *,
-    n_rows: int,
-    n_answers: int,
-    mean_words: float,
-    time_s: float,
-    threads: int,
-    checkpoint: str | None,
-) -> list[Trainable]:
+def default_text_members(work: Work) -> list[Trainable]:
     """Fine-tuned transformers, and as many models of n-grams as the rest of the time is enough for.
-
-    Parameters
-    ----------
-    task
-        What is predicted.
-    n_rows
-        Rows with labels.
-    n_answers
-        Rows that every member is asked about.
-    mean_words
-        Of a text.
-    time_s
-        Seconds for all fits and answers of all members.
-    threads
-        Cores there are; as many members are at work side by side.
-    checkpoint
-        Folder of a pretrained encoder, or None.
 
     Returns
     -------
     The best first.
     """
-    share = TRANSFORMERS_SHARE if checkpoint is not None else 0.5
-    transformers = transformer_members(
-        task,
-        n_rows=n_rows,
-        n_answers=n_answers,
-        mean_words=mean_words,
-        time_s=share * time_s,
-        threads=threads,
-        checkpoint=checkpoint,
-    )
-    left = (1 - share) * time_s * threads
+    share = TRANSFORMERS_SHARE if work.checkpoint is not None else 0.5
+    transformers = transformer_members(work._replace(time_s=share * work.time_s))
+    left = (1 - share) * work.time_s * work.threads
     chosen: list[Trainable] = []
     for member in ZOO_OF_TEXTS:
-        left -= _FOLDS * member.cost_s(task, n_rows, mean_words)
+        left -= _FOLDS * member.cost_s(work.task, work.n_rows, work.mean_words)
         if left > 0 or not chosen:
             chosen.append(member)
     return [*transformers, *chosen]

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import msgspec
 import numpy as np
@@ -175,20 +175,8 @@ FRESH_LAYERS, FRESH_WIDTH = 2, 128
 """Of a network of random weights: more has nothing to learn from in a few thousand rows."""
 
 
-def transformer_members(
-    task: Task,
-    *,
-    n_rows: int,
-    n_answers: int,
-    mean_words: float,
-    time_s: float,
-    threads: int,
-    checkpoint: str | None,
-) -> list[Trainable]:
-    """One to four members, each with as many epochs as its part of the time allows.
-
-    Where time is short the first layers are left as they are, and where it is shorter still all of them:
-    then only a head is fitted on its vectors.
+class Work(NamedTuple):
+    """What the members of an ensemble for texts have to do, in what time.
 
     Parameters
     ----------
@@ -206,21 +194,40 @@ def transformer_members(
         Cores there are; each fit uses one, and as many members as cores are at work side by side.
     checkpoint
         Folder of a pretrained encoder, or None.
+    """
+
+    task: Task
+    n_rows: int
+    n_answers: int
+    mean_words: float
+    time_s: float
+    threads: int
+    checkpoint: str | None
+
+
+def transformer_members(work: Work) -> list[Trainable]:
+    """One to four members, each with as many epochs as its part of the time allows.
+
+    Where time is short the first layers are left as they are, and where it is shorter still all of them:
+    then only a head is fitted on its vectors.
 
     Returns
     -------
     The best first. It keeps its encoder where that is fine-tuned.
     """
-    n_pieces = min(PIECES_PER_WORD * mean_words + PIECES_AROUND, MOST_PIECES)
-    most = (MOST_EPOCHS if task.n_outputs <= 10 else MOST_EPOCHS_MANY) * (1 if checkpoint else 3)
-    core_s = max(time_s - _BEGINNING_S, time_s / 2) * threads
+    n_rows, n_answers, checkpoint = work.n_rows, work.n_answers, work.checkpoint
+    n_pieces = min(PIECES_PER_WORD * work.mean_words + PIECES_AROUND, MOST_PIECES)
+    most = (MOST_EPOCHS if work.task.n_outputs <= 10 else MOST_EPOCHS_MANY) * (1 if checkpoint else 3)
+    core_s = max(work.time_s - _BEGINNING_S, work.time_s / 2) * work.threads
     members = _varied(checkpoint, most)
     epoch_s = msgspec.structs.replace(members[0], epochs=1).seconds(n_rows, n_pieces)
     asked_s = msgspec.structs.replace(members[0], epochs=0).seconds(n_answers, n_pieces)
     count = len(members)
-    while count > FEWEST_MEMBERS and (ENOUGH_EPOCHS * epoch_s + asked_s) * _shares(count, threads) > core_s:
+    while (
+        count > FEWEST_MEMBERS and (ENOUGH_EPOCHS * epoch_s + asked_s) * _shares(count, work.threads) > core_s
+    ):
         count -= 1
-    own_s = core_s / _shares(count, threads)
+    own_s = core_s / _shares(count, work.threads)
     seconds = max(own_s - asked_s, LEAST_FITTING * own_s)
     planned = [
         msgspec.structs.replace(_within(member, seconds, n_rows, n_pieces), limit_s=seconds)
