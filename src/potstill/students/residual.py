@@ -66,7 +66,7 @@ class ResidualCNN(msgspec.Struct, frozen=True):
     stem: int = 16
     widths: tuple[int, ...] = (32, 48, 48)
     blocks: tuple[int, ...] = (1, 1, 1)
-    learning_rate: float = 0.004
+    learning_rate: float = 0.012
     weight_decay: float = 0.05
     epochs: int | None = None
     batch_size: int | None = None
@@ -83,8 +83,8 @@ class ResidualCNN(msgspec.Struct, frozen=True):
     def variants(self) -> tuple[Student, ...]:
         """Other settings of the same size worth a trial, the most promising first."""
         return (
-            msgspec.structs.replace(self, mixing=0.5),
             msgspec.structs.replace(self, learning_rate=self.learning_rate / 2),
+            msgspec.structs.replace(self, mixing=0.5),
             msgspec.structs.replace(self, flips=False),
         )
 

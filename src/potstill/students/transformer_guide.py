@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from potstill.networks.bert import BertShape, Encoded, Pooling, Weights, encoded
+from potstill.networks.bert import BertShape, Encoded, Pooling, Weights, encoded, pooled
 from potstill.networks.fine_tuning import Pieces, answers
 from potstill.networks.precision import half_precision
 from potstill.types import Floats
@@ -16,9 +17,13 @@ from potstill.types import Floats
 LEAST_VARIANCE = 1e-12
 
 
+VARIANCE_ROWS = 1_000
+"""Texts that tell how far apart texts are."""
+
+
 @dataclass(frozen=True, eq=False)
 class Mentor:
-    """The whole encoder.
+    """The whole encoder. It is asked about a text when the student first learns from it, and never again.
 
     Parameters
     ----------
@@ -28,10 +33,12 @@ class Mentor:
         Which of its layers the student's began as, in their order.
     mass
         ``(n,)`` weights of the rows.
-    vectors
-        ``(n, H)`` what it makes of the texts; None where they are not matched.
+    pooling
+        How a text's vector is made.
+    vectors, known
+        ``(n, H)`` what it makes of the texts, as far as it was asked: ``(n,)`` whether.
     variance
-        Of these.
+        Of these vectors.
     matching, attention
         Weights of the two losses, see `loss`.
 
@@ -45,7 +52,9 @@ class Mentor:
     shape: BertShape
     kept: Sequence[int]
     mass: Tensor
-    vectors: Tensor | None
+    pooling: Pooling
+    vectors: Tensor
+    known: Tensor
     variance: float
     matching: float
     attention: float
@@ -63,12 +72,25 @@ class Mentor:
         matching: float,
         attention: float,
     ) -> Mentor:
-        """Ask the encoder about ``(n, P)`` pieces; ``weight`` is that of the rows."""
-        vectors, variance = None, 1.0
+        """Of an encoder that is asked about ``(n, P)`` pieces; ``weight`` is that of the rows."""
+        variance = 1.0
         if matching:
-            vectors = torch.from_numpy(answers(weights, shape, pieces, pooling, exact=False))
-            variance = _variance(vectors)
-        return cls(weights, shape, kept, torch.from_numpy(weight), vectors, variance, matching, attention)
+            some = np.linspace(0, len(pieces) - 1, min(VARIANCE_ROWS, len(pieces))).astype(np.int64)
+            variance = _variance(
+                torch.from_numpy(answers(weights, shape, pieces[some], pooling, exact=False))
+            )
+        return cls(
+            weights,
+            shape,
+            kept,
+            torch.from_numpy(weight),
+            pooling,
+            torch.zeros(len(pieces), shape.width),
+            torch.zeros(len(pieces), dtype=torch.bool),
+            variance,
+            matching,
+            attention,
+        )
 
     @property
     def wants_scores(self) -> bool:
@@ -84,12 +106,22 @@ class Mentor:
         """
         mass = self.mass[rows]
         total = torch.zeros(())
-        if self.vectors is not None:
-            distance = (texts - self.vectors[rows]).square().mean(dim=1) / self.variance
+        if self.matching:
+            distance = (texts - self._asked(pieces, rows)).square().mean(dim=1) / self.variance
             total = self.matching * (distance * mass).mean()
         if self.attention:
             total = total + self.attention * (self._of_layers(found, pieces) * mass).mean()
         return total
+
+    def _asked(self, pieces: Tensor, rows: Tensor) -> Tensor:
+        """``(n, H)`` its vectors of these texts."""
+        new = ~self.known[rows]
+        if new.any():
+            with torch.no_grad(), half_precision():
+                found = encoded(self.weights, self.shape, pieces[new])
+                self.vectors[rows[new]] = pooled(found.states[-1].float(), pieces[new], self.pooling)
+            self.known[rows] = True
+        return self.vectors[rows]
 
     def _of_layers(self, found: Encoded, pieces: Tensor) -> Tensor:
         """``(n,)`` distance of the layers from those of the encoder."""

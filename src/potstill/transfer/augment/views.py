@@ -1,4 +1,4 @@
-"""Pictures seen anew: shifted, mirrored, or two of them blended or pasted together."""
+"""Pictures seen anew: shifted, mirrored, turned, zoomed, or two of them blended or pasted together."""
 
 from __future__ import annotations
 
@@ -16,9 +16,11 @@ from potstill.modalities.mirroring import mirrors_alike
 from potstill.transfer.augment.rows import spread_parents
 from potstill.types import ColumnKind, Dataset, Ints
 
+PICTURES_AT_ONCE = 2_000
+
 
 class Views(msgspec.Struct, frozen=True):
-    """Pictures, each shifted and maybe mirrored; some may be blended with another or have a piece of it.
+    """Pictures shifted, turned and zoomed a little, maybe mirrored; some may be mixed with another.
 
     The teacher is asked about exactly the picture that the student will see (function matching). New pictures
     have the size in which the model looks at them.
@@ -27,6 +29,10 @@ class Views(msgspec.Struct, frozen=True):
     ----------
     shift
         Part of the height and width by which a picture is moved at most; what moves in is a reflection.
+    turn
+        Degrees that a picture is turned at most, either way.
+    zoom
+        By how much its size changes at most, as a logarithm.
     flips
         Whether half of the pictures are mirrored. None: where mirrored ones look like their labels, as
         objects do, and letters and digits do not.
@@ -43,7 +49,9 @@ class Views(msgspec.Struct, frozen=True):
 
     name: ClassVar[str] = "views"
     reads: ClassVar[frozenset[ColumnKind]] = frozenset({"image"})
-    shift: float = 0.125
+    shift: float = 0.1
+    turn: float = 9.0
+    zoom: float = 0.15
     flips: bool | None = None
     blended: float = 0.0
     pasted: float = 0.0
@@ -73,28 +81,24 @@ class Views(msgspec.Struct, frozen=True):
         return frame.with_columns(made), parents
 
     def _moved(self, pictures: NDArray[np.uint8], flips: bool, rng: np.random.Generator) -> NDArray[np.uint8]:
-        """Each picture shifted, and maybe mirrored, by itself."""
-        n, height, width = pictures.shape[:3]
-        down, right = (max(1, round(self.shift * side)) for side in (height, width))
-        rows = np.arange(height) + rng.integers(-down, down + 1, (n, 1))
-        columns = np.arange(width) + rng.integers(-right, right + 1, (n, 1))
+        """Each picture shifted, turned and zoomed, and maybe mirrored, by itself."""
+        import torch
+
+        from potstill.networks.views import warped
+
+        draws = torch.Generator().manual_seed(int(rng.integers(2**62)))
+        # At least a pixel: a new picture is no copy of an old one.
+        shift = max(self.shift, 1 / min(pictures.shape[1:3]))
+        moved = np.empty_like(pictures)
+        for start in range(0, len(pictures), PICTURES_AT_ONCE):
+            some = slice(start, start + PICTURES_AT_ONCE)
+            moved[some] = warped(
+                torch.from_numpy(pictures[some]), shift=shift, turn=self.turn, zoom=self.zoom, draws=draws
+            ).numpy()
         if flips:
-            mirrored = rng.random(n) < 0.5
-            columns[mirrored] = columns[mirrored][:, ::-1]
-        return pictures[
-            np.arange(n)[:, None, None],
-            _reflected(rows, height)[:, :, None],
-            _reflected(columns, width)[:, None, :],
-        ]
-
-
-def _reflected(index: Ints, length: int) -> Ints:
-    """Positions beyond an edge as those that a mirror there shows."""
-    if length == 1:
-        return np.zeros_like(index)
-    period = 2 * (length - 1)
-    folded = np.abs(index) % period
-    return np.where(folded >= length, period - folded, folded)
+            mirrored = rng.random(len(moved)) < 0.5
+            moved[mirrored] = moved[mirrored, :, ::-1]
+        return moved
 
 
 def _blend(views: NDArray[np.uint8], others: NDArray[np.uint8], rows: Ints, rng: np.random.Generator) -> None:
