@@ -39,7 +39,7 @@ MEASURED_TEXTS = 2_000
 MOST_VIEWS, BYTES_OF_VIEWS = 100_000, 400e6
 """New pictures at most, and bytes of theirs, one for each colour of a pixel."""
 
-MOST_NEW_TEXTS, NEW_WORDS = 80_000, 1.6e6
+MOST_NEW_TEXTS, NEW_WORDS = 100_000, 2e6
 """New texts at most, and words of theirs."""
 
 
@@ -283,6 +283,7 @@ TEXTS = Modality(
     members=_text_members,
     augmenter="words",
     synthetic_rows=_new_texts,
+    patience_s=1_800.0,
     budget=Budget(latency_ms=20.0, size_kb=40_000.0),
     targets=(
         Targets(hard_label_weight=0.5, real="in_sample"),

@@ -70,6 +70,10 @@ def checked(
     return aligned
 
 
+SUM_TOLERANCE = 1e-4
+"""How far a row of what a network puts out may sum from 1 and still be no logits."""
+
+
 @contextmanager
 def speaking_for(teacher: str, doing: str, *, hint: str = "") -> Iterator[None]:
     """Turn whatever a foreign library raises inside into a UserError that names the teacher.
@@ -92,6 +96,12 @@ def speaking_for(teacher: str, doing: str, *, hint: str = "") -> Iterator[None]:
         raise UserError(
             f"Teacher {teacher!r} could not {doing}: {type(error).__name__}: {text}", hint=hint
         ) from error
+
+
+def are_probabilities(values: Doubles) -> bool:
+    """Whether all of ``(n, K)`` values lie within [0, 1] and every row sums to 1."""
+    within = ((values >= 0.0) & (values <= 1.0)).all()
+    return bool(within and (np.abs(values.sum(axis=1) - 1.0) <= SUM_TOLERANCE).all())
 
 
 def sigmoid(logits: Doubles) -> Doubles:

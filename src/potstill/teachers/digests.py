@@ -67,7 +67,7 @@ def code_digest(function: object, teacher: str) -> str:
     if isinstance(function, FunctionType):
         held = {name: value for name, value in _held_values(function).items() if not _by_name_only(value)}
         state = object_digest(sorted(held.items(), key=lambda item: item[0]), teacher)
-        return digest(function.__module__, function.__qualname__, _code_text(function.__code__), state)
+        return digest(str(function.__module__), function.__qualname__, _code_text(function.__code__), state)
     if isinstance(function, BuiltinFunctionType):
         return digest("builtin", str(function.__module__), function.__qualname__)
     return object_digest(function, teacher)

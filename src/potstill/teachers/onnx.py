@@ -10,13 +10,17 @@ import narwhals as nw
 import numpy as np
 from numpy.typing import NDArray
 
+from potstill.artifact import load
+from potstill.artifact.envelope import CARD_KEY
 from potstill.errors import UserError
 from potstill.teachers.adapter import extension, packages, path_of
-from potstill.teachers.answers import checked, speaking_for
+from potstill.teachers.answers import are_probabilities, checked, sigmoid, softmax, speaking_for
+from potstill.teachers.artifact import artifact_teacher
 from potstill.teachers.classes import translated
 from potstill.teachers.digests import digest
+from potstill.teachers.pixels import PICTURES_AT_ONCE, Pixels, answers_to_pictures, is_of_pictures
 from potstill.teachers.rows import matrix, model_columns, select
-from potstill.types import Dataset, Floats, Task, Teacher, Trainable
+from potstill.types import Dataset, Doubles, Floats, Task, Teacher, Trainable
 
 _VERSION = "1"
 _NUMBERS: Mapping[str, Any] = {
@@ -26,14 +30,18 @@ _NUMBERS: Mapping[str, Any] = {
     "tensor(int32)": np.int32,
     "tensor(bool)": np.bool_,
 }
+_PIXELS = ("tensor(uint8)", "tensor(float)", "tensor(double)")
+_CHANNELS = (1, 3)
 
 
 @dataclass(frozen=True, eq=False)
 class OnnxTeacher:
-    """An ONNX model that takes one matrix, or one input for each column by its name.
+    """An ONNX model that takes one matrix, one batch of pictures, or one input for each column by its name.
 
     The matrix has all columns of the rows or the schema's, whichever has its width; the schema's if it has
-    none.
+    none. Pictures are an input of four axes, ``(n, C, H, W)`` or ``(n, H, W, C)``, uint8 as they are or
+    floats from 0 to 1; they are resized where it says how high and wide they must be. What it answers to them
+    may be logits: K outputs are probabilities if they lie within [0, 1] and sum to 1 in every row.
 
     Parameters
     ----------
@@ -57,6 +65,49 @@ class OnnxTeacher:
     batch_rows: int = 16384
 
     def predict(self, dataset: Dataset) -> Floats:
+        if is_of_pictures(dataset):
+            values = self._of_pictures(dataset)
+            if dataset.task.is_classification:
+                values = _probabilities(values)
+            return checked(
+                values, task=dataset.task, n_rows=len(dataset), teacher=self.name, labels=self.labels
+            )
+        return self._of_columns(dataset)
+
+    def _of_pictures(self, dataset: Dataset) -> NDArray[Any]:
+        entry = self._entry_for_pictures()
+        last = entry.shape[3] in _CHANNELS and entry.shape[1] not in _CHANNELS
+        sizes = entry.shape[1:3] if last else entry.shape[2:]
+        channels = entry.shape[3 if last else 1]
+
+        def ask(pixels: Pixels) -> NDArray[Any]:
+            given: NDArray[Any] = pixels if last else pixels.transpose(0, 3, 1, 2)
+            if entry.type != "tensor(uint8)":
+                given = given.astype(self._number_type(entry)) / 255
+            (answers,) = self.session.run([self.output], {entry.name: np.ascontiguousarray(given)})
+            return np.asarray(answers)
+
+        with speaking_for(self.name, "answer the pictures"):
+            return answers_to_pictures(
+                dataset,
+                ask,
+                channels=channels if channels in _CHANNELS else None,
+                size=(sizes[0], sizes[1]) if all(isinstance(size, int) for size in sizes) else None,
+                at_once=1 if entry.shape[0] == 1 else PICTURES_AT_ONCE,
+            )
+
+    def _entry_for_pictures(self) -> Any:
+        inputs = self.session.get_inputs()
+        if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].type not in _PIXELS:
+            described = ", ".join(f"{entry.name} {entry.type} {entry.shape}" for entry in inputs)
+            raise UserError(
+                f"Teacher {self.name!r} takes {described}: wanted, for pictures, one input of four axes, "
+                "(n, C, H, W) or (n, H, W, C), of floats or uint8.",
+                hint="Hand over a function of the rows that decodes the pictures and calls the model.",
+            )
+        return inputs[0]
+
+    def _of_columns(self, dataset: Dataset) -> Floats:
         feeds = self._feeds(dataset)
         values: list[Any] = []
         labels = self.labels
@@ -79,16 +130,19 @@ class OnnxTeacher:
             known = isinstance(width, int)
             chosen = select(dataset, None, self.name, n_columns=width) if known else model_columns(dataset)
             return {inputs[0].name: matrix(chosen, self.name).astype(self._number_type(inputs[0]))}
+        columns = model_columns(dataset)
+        if len(inputs) == 1 and inputs[0].type == "tensor(string)" and len(columns.rows.columns) == 1:
+            return {inputs[0].name: self._column(columns, inputs[0], columns.rows.columns[0])}
         chosen = select(dataset, [entry.name for entry in inputs], self.name)
-        return {entry.name: self._column(chosen, entry) for entry in inputs}
+        return {entry.name: self._column(chosen, entry, entry.name) for entry in inputs}
 
-    def _column(self, dataset: Dataset, entry: Any) -> NDArray[Any]:
-        column = dataset.rows[entry.name]
+    def _column(self, dataset: Dataset, entry: Any, name: str) -> NDArray[Any]:
+        column = dataset.rows[name]
         if entry.type == "tensor(string)":
             texts = ["" if value is None or value != value else str(value) for value in column.to_list()]  # noqa: PLR0124
             values: NDArray[Any] = np.asarray(texts, dtype=object)
         else:
-            with speaking_for(self.name, f"take column {entry.name!r} as {entry.type}"):
+            with speaking_for(self.name, f"take column {name!r} as {entry.type}"):
                 values = column.cast(nw.Float64).to_numpy().astype(self._number_type(entry))
         return values[:, None] if len(entry.shape) == 2 else values
 
@@ -102,7 +156,7 @@ class OnnxTeacher:
 
 
 class OnnxAdapter:
-    """Adapter of ``.onnx`` files, of their bytes, and of ``onnx.ModelProto``."""
+    """Adapter of ``.onnx`` files, of their bytes, and of ``onnx.ModelProto``; artifacts are loaded."""
 
     @classmethod
     def recognises(cls, source: object) -> bool:
@@ -115,8 +169,10 @@ class OnnxAdapter:
         import onnxruntime
 
         path = path_of(source)
-        name = name or ("onnx" if path is None else path.stem)
         data = _bytes_of(source)
+        if _is_artifact(data):
+            return artifact_teacher(load(data), name or (None if path is None else path.stem))
+        name = name or ("onnx" if path is None else path.stem)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         with speaking_for(name, "be read as an ONNX model"):
@@ -158,6 +214,24 @@ def _answers(outputs: Sequence[Any], task: Task, name: str) -> Any:
 
 def _fits(shape: Sequence[Any], n_outputs: int) -> bool:
     return len(shape) == 2 and shape[1] == n_outputs
+
+
+def _probabilities(values: Doubles) -> Doubles:
+    """Probabilities as they are; of logits ``(n, K)``, or of the second class's, what they stand for."""
+    if values.ndim == 1 or values.shape[1] == 1:
+        return values if ((values >= 0) & (values <= 1)).all() else sigmoid(values)
+    return values if are_probabilities(values) else softmax(values)
+
+
+def _is_artifact(data: bytes) -> bool:
+    """Whether it carries a Card; what is no ONNX model at all carries none."""
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    try:
+        return any(entry.key == CARD_KEY for entry in onnx.load_model_from_string(data).metadata_props)
+    except DecodeError:
+        return False
 
 
 def _class_labels(data: bytes) -> tuple[Any, ...] | None:

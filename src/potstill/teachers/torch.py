@@ -13,25 +13,34 @@ from typing import Any, Literal
 import numpy as np
 
 from potstill.errors import UserError
+from potstill.modalities.text import joined_texts, text_columns
 from potstill.teachers.adapter import extension, library, path_of
-from potstill.teachers.answers import checked, sigmoid, softmax, speaking_for
+from potstill.teachers.answers import are_probabilities, checked, sigmoid, softmax, speaking_for
 from potstill.teachers.digests import code_digest, digest
 from potstill.teachers.files import require_trust
+from potstill.teachers.pixels import Pixels, answers_to_pictures, is_of_pictures
 from potstill.teachers.rows import matrix, model_columns, select
 from potstill.types import Dataset, Doubles, Floats, Task, Teacher, Trainable
 
 _VERSION = "1"
-_SUM_TOLERANCE = 1e-4
+TEXTS_AT_ONCE = 64
+_OWN_SIZES = (
+    "Pictures come in their own sizes, from 0 to 1, and new views of them in the size at which the student "
+    "looks at them: put what resizes and normalises them before the module, in a torch.nn.Sequential."
+)
 
 Output = Literal["auto", "logits", "probabilities"]
 
 
 @dataclass(frozen=True, eq=False)
 class TorchTeacher:
-    """A module called as ``module(x)``, ``x`` float32 ``(n, F)``: the columns of the rows, in order.
+    """A module called as ``module(x)``.
 
-    Those are all columns or the schema's, whichever its first layer is as wide as; the schema's when it does
-    not say.
+    Of a table ``x`` is float32 ``(n, F)``: the columns of the rows, in order. Those are all columns or the
+    schema's, whichever its first layer is as wide as; the schema's when it does not say. Of pictures it is
+    float32 ``(n, C, H, W)`` from 0 to 1, as torchvision's ``ToTensor`` gives them, each in its own size and
+    in as many channels as the first convolution takes; a module that wants them resized or normalised does
+    so itself. Of texts it is a list of n strings, several text columns joined by a blank.
 
     It is asked in evaluation mode, without gradients, in batches, on the device of its parameters; its own
     mode is put back afterwards.
@@ -59,22 +68,40 @@ class TorchTeacher:
     def predict(self, dataset: Dataset) -> Floats:
         import torch
 
-        width = _width(self.module)
-        chosen = (
-            model_columns(dataset) if width is None else select(dataset, None, self.name, n_columns=width)
-        )
-        rows = torch.from_numpy(matrix(chosen, self.name))
         parameter = next(iter(self.module.parameters()), None)
         device = torch.device("cpu") if parameter is None else parameter.device
-        answers = []
-        with speaking_for(self.name, "answer the rows"), torch.no_grad(), _evaluating(self.module):
-            for start in range(0, len(rows), self.batch_rows):
-                batch = self.module(rows[start : start + self.batch_rows].to(device))
-                answers.append(batch.detach().to("cpu", torch.float64).numpy())
-        values: Doubles = np.concatenate(answers) if answers else np.empty((0, dataset.task.n_outputs))
+
+        def ask(given: Any) -> Doubles:
+            answers: Doubles = self.module(given).detach().to("cpu", torch.float64).numpy()
+            return answers
+
+        def ask_pictures(pixels: Pixels) -> Doubles:
+            return ask(torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2).float() / 255)
+
+        def in_batches(rows: Any, size: int) -> Doubles:
+            answers = [ask(rows[start : start + size]) for start in range(0, len(rows), size)]
+            return np.concatenate(answers) if answers else np.empty((0, dataset.task.n_outputs))
+
+        with torch.no_grad(), _evaluating(self.module):
+            if is_of_pictures(dataset):
+                with speaking_for(self.name, "answer the pictures", hint=_OWN_SIZES):
+                    values = answers_to_pictures(dataset, ask_pictures, channels=_channels(self.module))
+            elif text_columns(dataset.schema):
+                with speaking_for(self.name, "answer a list of texts"):
+                    values = in_batches(joined_texts(dataset.rows, dataset.schema), TEXTS_AT_ONCE)
+            else:
+                table = matrix(self._columns(dataset), self.name)
+                with speaking_for(self.name, "answer the rows"):
+                    values = in_batches(torch.from_numpy(table).to(device), self.batch_rows)
         if dataset.task.is_classification:
             values = self._probabilities(values)
         return checked(values, task=dataset.task, n_rows=len(dataset), teacher=self.name)
+
+    def _columns(self, dataset: Dataset) -> Dataset:
+        width = _width(self.module)
+        if width is None:
+            return model_columns(dataset)
+        return select(dataset, None, self.name, n_columns=width)
 
     def _probabilities(self, values: Doubles) -> Doubles:
         single = values.ndim == 1 or values.shape[1] == 1
@@ -88,8 +115,7 @@ class TorchTeacher:
         if single:
             *_, last = self.module.modules()
             return type(last).__name__ == "Sigmoid"
-        within = ((values >= 0.0) & (values <= 1.0)).all()
-        return bool(within and (np.abs(values.sum(axis=1) - 1.0) <= _SUM_TOLERANCE).all())
+        return are_probabilities(values)
 
 
 class TorchAdapter:
@@ -168,6 +194,12 @@ def _width(module: Any) -> int | None:
     leaves = [part for part in module.modules() if not list(part.children())]
     width = getattr(leaves[0], "in_features", getattr(leaves[0], "num_features", None)) if leaves else None
     return width if isinstance(width, int) else None
+
+
+def _channels(module: Any) -> int | None:
+    """How many channels the first convolution takes; None when that is neither 1 nor 3."""
+    found = [part.in_channels for part in module.modules() if hasattr(part, "in_channels")]
+    return found[0] if found and found[0] in (1, 3) else None
 
 
 def _check_width(module: Any, task: Task, name: str) -> None:
