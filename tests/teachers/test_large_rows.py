@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,11 @@ from sklearn.datasets import load_digits, load_wine
 from torch import nn
 
 import potstill
-from potstill.artifact.pictures import pnm_bytes
+from potstill.artifact.pictures import picture_of, pnm_bytes
 from potstill.errors import UserError
 from potstill.graph import GraphBuilder
 from potstill.students import GBDT, ResidualCNN
-from potstill.teachers import adopt
+from potstill.teachers import HttpTeacher, adopt
 from potstill.teachers.artifact import ArtifactTeacher
 from potstill.testing import check_teacher
 from potstill.types import Column, Dataset, Schema, Task
@@ -197,3 +198,24 @@ def test_an_artifact_of_a_table_teaches_other_rows_of_it(tmp_path: Path) -> None
     dataset = Dataset(nw.from_native(rows, eager_only=True), task, result.card.schema)
     answers = adopt(result.artifact, task=task).predict(dataset)
     np.testing.assert_allclose(answers[:, [1, 0, 2]], result.model.predict_proba(rows), atol=1e-6)
+
+
+def test_a_web_address_gets_pictures_as_base64_of_files_that_everybody_reads(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    teacher, asked = HttpTeacher("http://localhost:1/"), []
+
+    def answered(_: Any, client: Any, batch: list[dict[str, Any]]) -> Any:
+        files = [base64.b64decode(row["photo"]) for row in batch]
+        assert all(file.startswith(b"\x89PNG") for file in files)
+        asked.append(len(files))
+        return {
+            "predictions": [
+                np.bincount([picture_of(file).max() % 10], minlength=10).tolist() for file in files
+            ]
+        }
+
+    monkeypatch.setattr(HttpTeacher, "_post", answered)
+    answers = teacher.predict(pictures(pixels()))
+    assert answers.argmax(axis=1).tolist() == [int(each.max()) % 10 for each in pixels()]
+    assert asked == [32, 8]

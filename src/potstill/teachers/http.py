@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import random
@@ -12,11 +13,14 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+import narwhals as nw
 import numpy as np
 
+from potstill.artifact.pictures import picture_of, png_bytes
 from potstill.errors import UserError
 from potstill.teachers.answers import checked, speaking_for
 from potstill.teachers.digests import digest
+from potstill.teachers.pixels import is_of_pictures
 from potstill.types import Dataset, Floats, Task, Teacher, Trainable
 
 if TYPE_CHECKING:
@@ -25,6 +29,9 @@ if TYPE_CHECKING:
 _VERSION = "1"
 _BUSY = frozenset({429, 500, 502, 503, 504})
 _LONGEST_WAIT_S = 60.0
+_PNM = (b"P5", b"P6")
+
+PICTURES_IN_REQUEST = 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,9 +39,10 @@ class HttpTeacher:
     """A model behind a web address.
 
     Each batch is a POST of ``{"instances": [{column: value, ...}, ...]}``; a missing or infinite number is
-    null, a date its ISO text. The answer is ``{"predictions": [...]}`` with a list of probabilities in the
-    order of the task's classes, a mapping from class to probability or (two classes, regression) a number for
-    each row; or the Open Inference Protocol's ``{"outputs": [{"shape": ..., "data": ...}]}``.
+    null, a date its ISO text, a picture the base64 of its file. The answer is ``{"predictions": [...]}`` with a
+    list of probabilities in the order of the task's classes, a mapping from class to probability or (two
+    classes, regression) a number for each row; or the Open Inference Protocol's ``{"outputs": [{"shape": ...,
+    "data": ...}]}``.
 
     A request that fails on the way, or is answered with 429 or 5xx, is made again after a wait that doubles
     each time, with jitter, and is never shorter than the server's ``Retry-After``.
@@ -48,7 +56,7 @@ class HttpTeacher:
     rate_per_s
         Requests in a second at most; None for as fast as it answers.
     batch_rows
-        Rows in one request.
+        Rows in one request; of pictures `PICTURES_IN_REQUEST` at most.
     retries
         How often a request is made again.
     timeout_s
@@ -98,15 +106,15 @@ class HttpTeacher:
     def predict(self, dataset: Dataset) -> Floats:
         import httpx
 
-        instances = _instances(dataset)
+        at_once = min(self.batch_rows, PICTURES_IN_REQUEST) if is_of_pictures(dataset) else self.batch_rows
         batches = []
         pause = 0.0 if self.rate_per_s is None else 1.0 / self.rate_per_s
         with httpx.Client(timeout=self.timeout_s, headers=self._all_headers()) as client:
             due = time.monotonic()
-            for start in range(0, len(instances), self.batch_rows):
+            for start in range(0, len(dataset), at_once):
                 time.sleep(max(0.0, due - time.monotonic()))
                 due = time.monotonic() + pause
-                batch = instances[start : start + self.batch_rows]
+                batch = _instances(dataset.rows[start : start + at_once, :])
                 batches.append(self._answers(self._post(client, batch), len(batch), dataset.task))
         return np.concatenate(batches) if batches else np.empty((0, dataset.task.n_outputs), dtype=np.float32)
 
@@ -198,8 +206,8 @@ class HttpAdapter:
         return HttpTeacher(source, name or "")
 
 
-def _instances(dataset: Dataset) -> list[dict[str, Any]]:
-    return [{name: _plain(value) for name, value in row.items()} for row in dataset.rows.rows(named=True)]
+def _instances(rows: nw.DataFrame[Any]) -> list[dict[str, Any]]:
+    return [{name: _plain(value) for name, value in row.items()} for row in rows.rows(named=True)]
 
 
 def _plain(value: Any) -> Any:
@@ -207,6 +215,9 @@ def _plain(value: Any) -> Any:
         value = value.item()
     if value is None or isinstance(value, str | bool | int):
         return value
+    if isinstance(value, bytes):
+        file = png_bytes(picture_of(value)) if value.startswith(_PNM) else value
+        return base64.b64encode(file).decode()
     if isinstance(value, float):
         return value if np.isfinite(value) else None
     isoformat = getattr(value, "isoformat", None)
