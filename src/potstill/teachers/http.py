@@ -39,8 +39,8 @@ class HttpTeacher:
     """A model behind a web address.
 
     Each batch is a POST of ``{"instances": [{column: value, ...}, ...]}``; a missing or infinite number is
-    null, a date its ISO text, a picture the base64 of its file. The answer is ``{"predictions": [...]}`` with a
-    list of probabilities in the order of the task's classes, a mapping from class to probability or (two
+    null, a date its ISO text, a picture the base64 of its file. The answer is ``{"predictions": [...]}`` with
+    a list of probabilities in the order of the task's classes, a mapping from class to probability or (two
     classes, regression) a number for each row; or the Open Inference Protocol's ``{"outputs": [{"shape": ...,
     "data": ...}]}``.
 
