@@ -121,4 +121,5 @@ def test_time_decides_how_many_members_there_are() -> None:
     short = names(10)
     assert ZOO_OF_TEXTS[0].name in short
     assert len(short) < len(names(2_000))
-    assert short[0].startswith("transformer")
+    assert short[-2].startswith("transformer")
+    assert names(2_000)[-1].startswith("transformer")

@@ -192,21 +192,23 @@ ZOO_OF_TEXTS = (
 
 
 def default_text_members(work: Work) -> list[Trainable]:
-    """Fine-tuned transformers, and as many models of n-grams as the rest of the time is enough for.
+    """Fine-tuned transformers, and as many models of n-grams as a part of the time is enough for.
 
     Returns
     -------
-    The best first.
+    Those of n-grams first, which are done in seconds: after transformers that took all of the time planned for
+    them nothing else would be begun. Where that part is too short for any, one is tried at the end.
     """
     share = TRANSFORMERS_SHARE if work.checkpoint is not None else 0.5
     transformers = transformer_members(work._replace(time_s=share * work.time_s))
     left = (1 - share) * work.time_s * work.threads
-    chosen: list[Trainable] = []
+    quick: list[Trainable] = []
     for member in ZOO_OF_TEXTS:
-        left -= _FOLDS * member.cost_s(work.task, work.n_rows, work.mean_words)
-        if left > 0 or not chosen:
-            chosen.append(member)
-    return [*transformers, *chosen]
+        seconds = _FOLDS * member.cost_s(work.task, work.n_rows, work.mean_words)
+        if seconds < left:
+            left -= seconds
+            quick.append(member)
+    return [*quick, *transformers] if quick else [*transformers, ZOO_OF_TEXTS[0]]
 
 
 _FOLDS = 5
