@@ -196,8 +196,8 @@ def default_text_members(work: Work) -> list[Trainable]:
 
     Returns
     -------
-    Those of n-grams first, which are done in seconds: after transformers that took all of the time planned for
-    them nothing else would be begun. Where that part is too short for any, one is tried at the end.
+    Those of n-grams first, which are done in seconds: after transformers that took all of the time planned
+    for them nothing else would be begun. Where that part is too short for any, one is tried at the end.
     """
     share = TRANSFORMERS_SHARE if work.checkpoint is not None else 0.5
     transformers = transformer_members(work._replace(time_s=share * work.time_s))
