@@ -39,14 +39,6 @@ def test_shifts_go_everywhere_and_reflect_at_the_edge() -> None:
     assert (seen == down).all(dim=(1, 2, 3)).any()
 
 
-def test_some_pictures_may_be_shifted_and_others_not() -> None:
-    rows = torch.zeros(200, dtype=torch.int64)
-    shift = torch.tensor([0, 2]).repeat(100)
-    seen = views.moved(pictures(), rows, shift=shift, flips=False, draws=draws())
-    assert (seen[::2] == pictures()[0]).all()
-    assert len(torch.unique(seen[1::2].flatten(1), dim=0)) == 25
-
-
 def test_warped_by_nothing_a_picture_stays_as_it_is() -> None:
     given = pictures(2).to(torch.uint8)
     assert torch.equal(views.warped(given, shift=0, turn=0, zoom=0, draws=draws()), given)

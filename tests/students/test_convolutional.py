@@ -19,6 +19,7 @@ from potstill.networks.convolution import (
 from potstill.networks.pictures import Pictures, laid_out, pixel_scale
 from potstill.students import DepthwiseCNN, ResidualCNN
 from potstill.students.convolutional_student import FittedConvolutional
+from potstill.students.convolutional_training import Order
 from potstill.students.network_training import Epochs
 from potstill.students.stored_weights import Storage
 from potstill.testing.student import check_same_answers
@@ -109,3 +110,22 @@ def test_constant_pictures() -> None:
     blank = {**case.train.tensors, "pixels": np.full_like(case.train.tensors["pixels"], 7)}
     fitted = fitted_on(replace(case, train=replace(case.train, tensors=blank)), SMALL)
     assert np.isfinite(fitted.logits(case.valid.tensors)).all()
+
+
+def test_an_epoch_has_all_labelled_pictures_and_the_others_in_turn() -> None:
+    generator = torch.Generator().manual_seed(0)
+    order = Order(torch.arange(10), torch.arange(10, 35))
+    assert order.n_rows == 20
+    epochs = [order.epoch(generator).tolist() for _ in range(5)]
+    assert all(set(range(10)) <= set(each) and len(set(each)) == 20 for each in epochs[:2])
+    seen = [row for each in epochs for row in each if row >= 10]
+    assert sorted(seen) == sorted(2 * list(range(10, 35)))
+    assert epochs[0][:10] != list(range(10))
+
+
+def test_few_others_are_all_seen_and_others_alone_too() -> None:
+    generator = torch.Generator().manual_seed(0)
+    assert sorted(Order(torch.arange(10), torch.arange(10, 13)).epoch(generator).tolist()) == list(range(13))
+    nothing = torch.arange(0)
+    assert sorted(Order(nothing, torch.arange(5)).epoch(generator).tolist()) == list(range(5))
+    assert sorted(Order(torch.arange(5), nothing).epoch(generator).tolist()) == list(range(5))

@@ -9,9 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 
-def moved(
-    pixels: Tensor, rows: Tensor, *, shift: int | Tensor, flips: bool, draws: torch.Generator
-) -> Tensor:
+def moved(pixels: Tensor, rows: Tensor, *, shift: int, flips: bool, draws: torch.Generator) -> Tensor:
     """Pictures shifted at random, what leaves on one side reflected, and every second one mirrored.
 
     Parameters
@@ -21,7 +19,7 @@ def moved(
     rows
         ``(n,)`` int64 which pictures.
     shift
-        Pixels up, down, left and right at most; 0 for none. ``(n,)`` for one of each picture.
+        Pixels up, down, left and right at most; 0 for none.
     flips
         Whether left and right are exchanged in half of them.
     draws
@@ -32,9 +30,8 @@ def moved(
     ``(n, H, W, C)`` of the same type.
     """
     n_rows, (height, width) = len(rows), pixels.shape[1:3]
-    most = torch.as_tensor(shift).expand(n_rows)[:, None]
     down, right = (
-        (torch.rand(n_rows, 1, generator=draws) * (2 * most + 1)).floor().long() - most for _ in range(2)
+        (torch.rand(n_rows, 1, generator=draws) * (2 * shift + 1)).floor().long() - shift for _ in range(2)
     )
     across = torch.arange(width).expand(n_rows, width)
     if flips:

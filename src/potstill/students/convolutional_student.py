@@ -17,6 +17,7 @@ from potstill.networks.pictures import Pictures, laid_out, pixel_scale
 from potstill.students.convolutional import as_stored, build_network
 from potstill.students.convolutional_training import (
     Judge,
+    Order,
     Views,
     forward_in_chunks,
     train_convolutional,
@@ -66,7 +67,7 @@ class ConvolutionalPlan:
     weights: Storage
 
     def schedule(self, n_rows: int, pixels: int, effort: int | None, time_limit_s: float | None) -> Schedule:
-        """The training on this many rows of so many pixels."""
+        """The training on this many rows an epoch, of so many pixels."""
         batch_size = self.batch_size or int(2 ** np.clip(np.round(np.log2(n_rows / 100)), 4, 6))
         most = MOST_PICTURES_SEEN if time_limit_s is None else MOST_BY_THE_CLOCK
         seen = most * min(1.0, PIXELS_OF_SMALL / pixels)
@@ -122,13 +123,15 @@ def fit_convolutional(
         labels = known.labels.astype(np.float32) if known.labels.dtype.kind == "f" else known.labels
         told = (torch.from_numpy(array).to(device) for array in (labels, known.weight))
         judge = Judge(inputs(known), *told)
-    schedule = plan.schedule(len(train), math.prod(spec.image[:2]), effort, time_limit_s)
+    lesson = Lesson.of(train, inputs(train), task=task, objective=objective, device=device)
+    n_rows = Order.of(lesson).n_rows
+    schedule = plan.schedule(n_rows, math.prod(spec.image[:2]), effort, time_limit_s)
     tracker = progress or Silent()
     tracker.start("training", schedule.epochs)
     trained, best_epoch = train_convolutional(
         layers,
         laid_out(weights, device),
-        Lesson.of(train, inputs(train), task=task, objective=objective, device=device),
+        lesson,
         judge,
         schedule=schedule,
         changes=plan.views(train),

@@ -20,6 +20,9 @@ from potstill.types import Progress
 ROWS_AT_ONCE = 1024
 AVERAGING_EPOCHS = 1.0
 
+UNLABELLED_SHARE = 0.5
+"""Part of the pictures of an epoch that have no label, at most; of the others every epoch sees new views."""
+
 
 @dataclass(frozen=True)
 class Views:
@@ -55,6 +58,43 @@ class Judge:
         return calibrated_loss(logits.float(), self.labels, self.weight)
 
 
+class Order:
+    """Which pictures an epoch sees: all with labels, and as many of the others as `UNLABELLED_SHARE` allows,
+    those first that earlier epochs did not see.
+
+    Parameters
+    ----------
+    labelled, others
+        Positions of the pictures.
+    """
+
+    def __init__(self, labelled: Tensor, others: Tensor) -> None:
+        self._labelled, self._others = labelled, others
+        self._left = others[:0]
+        most = round(len(labelled) * UNLABELLED_SHARE / (1 - UNLABELLED_SHARE))
+        self._n_others = min(len(others), most) if len(labelled) else len(others)
+
+    @classmethod
+    def of(cls, lesson: Lesson[Pictures]) -> Order:
+        """For all pictures of a lesson."""
+        labelled = lesson.is_labelled(torch.arange(len(lesson.inputs)))
+        return cls(torch.nonzero(labelled).flatten(), torch.nonzero(~labelled).flatten())
+
+    @property
+    def n_rows(self) -> int:
+        """Pictures of an epoch."""
+        return len(self._labelled) + self._n_others
+
+    def epoch(self, generator: torch.Generator) -> Tensor:
+        """``(n_rows,)`` positions of the next epoch's pictures."""
+        if len(self._left) < self._n_others:
+            again = self._others[torch.randperm(len(self._others), generator=generator)]
+            self._left = torch.cat([self._left, again])
+        others, self._left = self._left[: self._n_others], self._left[self._n_others :]
+        rows = torch.cat([self._labelled, others])
+        return rows[torch.randperm(len(rows), generator=generator)]
+
+
 def train_convolutional(
     layers: Sequence[Layer],
     weights: Weights,
@@ -74,14 +114,14 @@ def train_convolutional(
         weight.requires_grad_(kind_of(name) not in FIXED)
     averaged = {name: weight.detach().clone() for name, weight in weights.items()}
     optimizer = _optimizer(weights, schedule)
-    steps = math.ceil(len(lesson.inputs) / schedule.batch_size)
+    order = Order.of(lesson)
+    steps = math.ceil(order.n_rows / schedule.batch_size)
     keep = math.exp(-1 / max(1.0, AVERAGING_EPOCHS * steps))
     last = schedule.stop_after or schedule.epochs
     best, best_loss, best_epoch = averaged, math.inf, Epochs(last, schedule.epochs)
     begin, gone = time.monotonic(), 0.0
     for epoch in range(last):
-        order = torch.randperm(len(lesson.inputs), generator=generator)
-        for step, rows in enumerate(torch.split(order, schedule.batch_size)):
+        for step, rows in enumerate(torch.split(order.epoch(generator), schedule.batch_size)):
             gone = schedule.done(epoch + step / steps, time.monotonic() - begin)
             if gone >= 1.0:
                 break
@@ -124,11 +164,11 @@ def _loss_of_views(
 ) -> Tensor:
     """The loss of a batch, each picture in a view of its own; of mixtures, both rows' by their shares.
 
-    Pictures without labels are not shifted: of these very views it is known what the teacher answers.
+    Those without labels are shifted too: what the teacher answers to a view is right for its neighbours, and a
+    view that comes back unchanged is learnt by heart.
     """
     inputs = lesson.inputs
-    shift = changes.shift * lesson.is_labelled(rows)
-    pixels = views.moved(inputs.pixels, rows, shift=shift, flips=changes.flips, draws=generator)
+    pixels = views.moved(inputs.pixels, rows, shift=changes.shift, flips=changes.flips, draws=generator)
     share = None
     if changes.mixing and float(torch.rand(1, generator=generator)) < changes.mixing:
         share = torch.rand(len(rows), generator=generator)
