@@ -164,8 +164,8 @@ def _loss_of_views(
 ) -> Tensor:
     """The loss of a batch, each picture in a view of its own; of mixtures, both rows' by their shares.
 
-    Those without labels are shifted too: what the teacher answers to a view is right for its neighbours, and a
-    view that comes back unchanged is learnt by heart.
+    Those without labels are shifted too: what the teacher answers to a view is right for its neighbours, and
+    a view that comes back unchanged is learnt by heart.
     """
     inputs = lesson.inputs
     pixels = views.moved(inputs.pixels, rows, shift=changes.shift, flips=changes.flips, draws=generator)
