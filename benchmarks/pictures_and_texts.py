@@ -78,6 +78,7 @@ def measured(folder: Path, name: str, out: Path, arguments: argparse.Namespace) 
     told = result.to_dict()
     told.pop("artifact")
     told["members"] = result.card.lineage.members
+    told["cores"] = joblib.cpu_count()
     if "text" in test.column_names:
         told["families"] = families.families_of(result, test, out / name)
         told["encoder_alone"] = families.encoder_alone(test, len(result.card.task.classes))
@@ -89,8 +90,7 @@ def markdown(out: Path) -> str:
     lines = [
         "# Pictures and texts",
         "",
-        f"{runs.cores_words(joblib.cpu_count())}, {platform.machine()}. Test rows are each set's own; "
-        "nobody learns from them or chooses by them.",
+        f"{platform.machine()}. Test rows are each set's own; nobody learns from them or chooses by them.",
     ]
     for within in sorted(out.glob("*s/"), key=lambda each: int(each.name[:-1])):
         lines += ["", *section(within)]
@@ -100,7 +100,7 @@ def markdown(out: Path) -> str:
 def section(within: Path) -> list[str]:
     """What there is for one time limit."""
     found = runs.kept(within)
-    head = ["set", "taken", "members", "accuracy: teacher", "twin", "student", "gap in accuracy"]
+    head = ["set", "cores", "taken", "members", "accuracy: teacher", "twin", "student", "gap in accuracy"]
     head += ["log-loss: teacher", "twin", "student", "gap in log-loss", "ships", "one row", "size"]
     lines = [
         f"## {within.name[:-1]} seconds a set",
@@ -124,6 +124,7 @@ def row(name: str, result: Mapping[str, Any]) -> list[str]:
     latency = result["student"]["latency_us"]
     return [
         name,
+        str(result["cores"]),
         f"{result['seconds']['total']:.0f} s",
         str(sum(weight > 0 for weight in result["members"].values())),
         *(f"{result[model]['accuracy']:.4f}" for model in models),
