@@ -171,7 +171,9 @@ class OnnxAdapter:
         path = path_of(source)
         data = _bytes_of(source)
         if _is_artifact(data):
-            return artifact_teacher(load(data), name or (None if path is None else path.stem))
+            return artifact_teacher(
+                load(data if path is None else path), name or (path.stem if path else None)
+            )
         name = name or ("onnx" if path is None else path.stem)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
