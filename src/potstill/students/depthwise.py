@@ -69,7 +69,7 @@ class DepthwiseCNN(msgspec.Struct, frozen=True):
     widths: tuple[int, ...] = (24, 40, 68)
     blocks: tuple[int, ...] = (1, 2, 2)
     expansion: int = 4
-    learning_rate: float = 0.004
+    learning_rate: float = 0.012
     weight_decay: float = 0.05
     epochs: int | None = None
     batch_size: int | None = None
@@ -86,8 +86,8 @@ class DepthwiseCNN(msgspec.Struct, frozen=True):
     def variants(self) -> tuple[Student, ...]:
         """Other settings of the same size worth a trial, the most promising first."""
         return (
-            msgspec.structs.replace(self, mixing=0.5),
             msgspec.structs.replace(self, learning_rate=self.learning_rate / 2),
+            msgspec.structs.replace(self, mixing=0.5),
             msgspec.structs.replace(self, flips=False),
         )
 
