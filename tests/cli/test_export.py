@@ -46,11 +46,12 @@ def test_nothing_asked_for(run: Any, classifier: Any) -> None:
     done = run("export", classifier.path)
     assert (done.code, done.out) == (2, "")
     assert done.err == (
-        "error: Nothing was asked for.\n\nhint: Say --c FILE, --web FOLDER or --hub FOLDER.\n"
+        "error: Nothing was asked for.\n\nhint: Say --c FILE, --web FOLDER, --hub FOLDER or "
+        "--with-tokenizer FILE.\n"
     )
 
 
-@pytest.mark.parametrize("option", ["--c", "--web", "--hub"])
+@pytest.mark.parametrize("option", ["--c", "--web", "--hub", "--with-tokenizer"])
 def test_a_changed_artifact_is_not_exported(run: Any, classifier: Any, tmp_path: Path, option: str) -> None:
     model = onnx.load(classifier.path)
     model.graph.doc_string = "changed"
@@ -68,3 +69,9 @@ def test_no_folder_for_the_c_file_and_a_file_for_the_page(run: Any, classifier: 
     done = run("export", classifier.path, "--web", tmp_path / "taken")
     assert (done.code, done.out) == (2, "")
     assert "taken' is a file" in done.err
+
+
+def test_a_table_has_no_tokenizer(run: Any, classifier: Any, tmp_path: Path) -> None:
+    done = run("export", classifier.path, "--with-tokenizer", tmp_path / "raw.onnx")
+    assert (done.code, done.out, (tmp_path / "raw.onnx").exists()) == (2, "", False)
+    assert "there is no tokenizer" in done.err
