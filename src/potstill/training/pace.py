@@ -88,9 +88,11 @@ class Pace:
             taken.append(trial)
         return taken
 
-    def rest_s(self) -> float | None:
-        """Seconds until the end; None without a limit."""
-        return max(LEAST_S, self._end - time.monotonic()) if self.limited else None
+    def rest_s(self, n_fits: int) -> float | None:
+        """Seconds for each of ``n_fits`` until the end, on few cores in turn; None without a limit."""
+        if not self.limited:
+            return None
+        return max(LEAST_S, (self._end - time.monotonic()) / max(1, math.ceil(n_fits / self._workers)))
 
     def limits_s(self, trials: Sequence[Trial], tried: Sequence[Candidate]) -> list[float | None]:
         """Seconds for each of ``trials``, None without a limit.

@@ -238,7 +238,7 @@ class Search:
             first = {one.role: one for one in reversed(leaders) if one.role in SIDES}
             trials = [replace(first[side].trial, long=True) for side in SIDES if side in first]
             with self._pace.sharing(1 - PUT_ASIDE if at + 1 == len(quickest) else QUICK_SHARE):
-                limit_s = self._pace.rest_s()
+                limit_s = self._pace.rest_s(len(trials))
             fits = [Fit(trial, time_limit_s=limit_s) for trial in trials]
             self._trials.fit(fits)
 
@@ -288,7 +288,7 @@ class Search:
         # The same again would give a twin that was not cut short nothing.
         pair += [replace(twin.trial, long=True)] if twin.cut_short else others[len(by_labels) :][:1]
         with self._pace.sharing(LONG_SHARE):
-            limit_s = self._pace.rest_s()
+            limit_s = self._pace.rest_s(len(pair))
         self._trials.attempt(pair, limit_s=limit_s)
 
     def _climb(self, kin: str, kinds: Sequence[Targets]) -> None:
