@@ -12,7 +12,6 @@ from typing import Any
 
 from potstill.errors import UserError
 from potstill.teachers.adapter import Adapter, extension, path_of
-from potstill.teachers.artifact import ArtifactAdapter
 from potstill.teachers.autogluon import AutoGluonAdapter
 from potstill.teachers.callable import CallableAdapter
 from potstill.teachers.catboost import CatBoostAdapter
@@ -40,7 +39,6 @@ TEACHERS: Mapping[str, type[Adapter]] = {
     "catboost": CatBoostAdapter,
     "huggingface": HuggingFaceAdapter,
     "torch": TorchAdapter,
-    "artifact": ArtifactAdapter,
     "onnx": OnnxAdapter,
     "sklearn": SklearnAdapter,
     "callable": CallableAdapter,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import narwhals as nw
 import numpy as np
@@ -11,7 +10,7 @@ import numpy as np
 from potstill.artifact import Model
 from potstill.teachers.answers import checked, speaking_for
 from potstill.teachers.digests import digest
-from potstill.types import Dataset, Floats, Task, Teacher, Trainable
+from potstill.types import Dataset, Floats
 
 ROWS_AT_ONCE = 4_096
 
@@ -44,18 +43,6 @@ class ArtifactTeacher:
         labels = known.classes if known.is_classification else None
         values = np.concatenate(found)
         return checked(values, task=dataset.task, n_rows=len(dataset), teacher=self.name, labels=labels)
-
-
-class ArtifactAdapter:
-    """Adapter of opened artifacts; files of them are opened by that of ONNX files."""
-
-    @classmethod
-    def recognises(cls, source: object) -> bool:
-        return isinstance(source, Model)
-
-    @classmethod
-    def adopt(cls, source: Any, *, task: Task, trust: bool, name: str | None) -> Teacher | Trainable:  # noqa: ARG003
-        return artifact_teacher(source, name)
 
 
 def artifact_teacher(model: Model, name: str | None = None) -> ArtifactTeacher:

@@ -10,7 +10,7 @@ import narwhals as nw
 import numpy as np
 from numpy.typing import NDArray
 
-from potstill.artifact import load
+from potstill.artifact import Model, load
 from potstill.artifact.envelope import CARD_KEY
 from potstill.errors import UserError
 from potstill.teachers.adapter import extension, packages, path_of
@@ -156,18 +156,19 @@ class OnnxTeacher:
 
 
 class OnnxAdapter:
-    """Adapter of ``.onnx`` files, of their bytes, and of ``onnx.ModelProto``; artifacts are loaded."""
+    """Adapter of ``.onnx`` files, of their bytes, of ``onnx.ModelProto``, and of artifacts, loaded or not."""
 
     @classmethod
     def recognises(cls, source: object) -> bool:
-        return (
-            extension(source) == ".onnx" or isinstance(source, bytes) or type(source).__name__ == "ModelProto"
-        )
+        is_model = isinstance(source, bytes | Model) or type(source).__name__ == "ModelProto"
+        return is_model or extension(source) == ".onnx"
 
     @classmethod
     def adopt(cls, source: Any, *, task: Task, trust: bool, name: str | None) -> Teacher | Trainable:  # noqa: ARG003
         import onnxruntime
 
+        if isinstance(source, Model):
+            return artifact_teacher(source, name)
         path = path_of(source)
         data = _bytes_of(source)
         if _is_artifact(data):

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from potstill.artifact.pictures import pictures_of
 from potstill.data.columns import arrow_column
-from potstill.modalities.image import resized
 from potstill.types import Dataset
 
 PICTURES_AT_ONCE = 256
@@ -58,6 +57,8 @@ def answers_to_pictures(
     for start in range(0, len(files), PICTURES_AT_ONCE):
         pictures = pictures_of(files[start : start + PICTURES_AT_ONCE], channels)
         if size is not None:
+            from potstill.modalities.image import resized  # brings the library onnx along
+
             pictures = resized(pictures, (*size, channels))
         for rows in _of_one_size(pictures):
             for some in np.split(rows, range(at_once, len(rows), at_once)):

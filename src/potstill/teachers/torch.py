@@ -13,7 +13,6 @@ from typing import Any, Literal
 import numpy as np
 
 from potstill.errors import UserError
-from potstill.modalities.text import joined_texts, text_columns
 from potstill.teachers.adapter import extension, library, path_of
 from potstill.teachers.answers import are_probabilities, checked, sigmoid, softmax, speaking_for
 from potstill.teachers.digests import code_digest, digest
@@ -67,6 +66,8 @@ class TorchTeacher:
 
     def predict(self, dataset: Dataset) -> Floats:
         import torch
+
+        from potstill.modalities.text import joined_texts, text_columns  # brings the library onnx along
 
         parameter = next(iter(self.module.parameters()), None)
         device = torch.device("cpu") if parameter is None else parameter.device
