@@ -124,8 +124,8 @@ def fit_convolutional(
         told = (torch.from_numpy(array).to(device) for array in (labels, known.weight))
         judge = Judge(inputs(known), *told)
     lesson = Lesson.of(train, inputs(train), task=task, objective=objective, device=device)
-    n_rows = Order.of(lesson).n_rows
-    schedule = plan.schedule(n_rows, math.prod(spec.image[:2]), effort, time_limit_s)
+    order = Order.of(lesson)
+    schedule = plan.schedule(order.n_rows, math.prod(spec.image[:2]), effort, time_limit_s)
     tracker = progress or Silent()
     tracker.start("training", schedule.epochs)
     trained, best_epoch = train_convolutional(
@@ -133,6 +133,7 @@ def fit_convolutional(
         laid_out(weights, device),
         lesson,
         judge,
+        order=order,
         schedule=schedule,
         changes=plan.views(train),
         generator=generator,

@@ -101,6 +101,7 @@ def train_convolutional(
     lesson: Lesson[Pictures],
     judge: Judge | None,
     *,
+    order: Order,
     schedule: Schedule,
     changes: Views,
     generator: torch.Generator,
@@ -114,7 +115,6 @@ def train_convolutional(
         weight.requires_grad_(kind_of(name) not in FIXED)
     averaged = {name: weight.detach().clone() for name, weight in weights.items()}
     optimizer = _optimizer(weights, schedule)
-    order = Order.of(lesson)
     steps = math.ceil(order.n_rows / schedule.batch_size)
     keep = math.exp(-1 / max(1.0, AVERAGING_EPOCHS * steps))
     last = schedule.stop_after or schedule.epochs

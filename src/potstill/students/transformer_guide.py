@@ -16,7 +16,6 @@ from potstill.types import Floats
 
 LEAST_VARIANCE = 1e-12
 
-
 VARIANCE_ROWS = 1_000
 """Texts that tell how far apart texts are."""
 
@@ -36,7 +35,8 @@ class Mentor:
     pooling
         How a text's vector is made.
     vectors, known
-        ``(n, H)`` what it makes of the texts, as far as it was asked: ``(n,)`` whether.
+        ``(n, H)`` what it makes of the texts, as far as it was asked: ``(n,)`` whether. Without rows where
+        texts are not matched.
     variance
         Of these vectors.
     matching, attention
@@ -73,8 +73,9 @@ class Mentor:
         attention: float,
     ) -> Mentor:
         """Of an encoder that is asked about ``(n, P)`` pieces; ``weight`` is that of the rows."""
-        variance = 1.0
+        variance, n_matched = 1.0, 0
         if matching:
+            n_matched = len(pieces)
             some = np.linspace(0, len(pieces) - 1, min(VARIANCE_ROWS, len(pieces))).astype(np.int64)
             variance = _variance(
                 torch.from_numpy(answers(weights, shape, pieces[some], pooling, exact=False))
@@ -85,8 +86,8 @@ class Mentor:
             kept,
             torch.from_numpy(weight),
             pooling,
-            torch.zeros(len(pieces), shape.width),
-            torch.zeros(len(pieces), dtype=torch.bool),
+            torch.zeros(n_matched, shape.width),
+            torch.zeros(n_matched, dtype=torch.bool),
             variance,
             matching,
             attention,

@@ -171,7 +171,8 @@ class OnnxAdapter:
             return artifact_teacher(source, name)
         path = path_of(source)
         data = _bytes_of(source)
-        if _is_artifact(data):
+        parsed = _parsed(data)
+        if any(entry.key == CARD_KEY for entry in parsed.metadata_props):
             return artifact_teacher(
                 load(data if path is None else path), name or (path.stem if path else None)
             )
@@ -184,7 +185,9 @@ class OnnxAdapter:
                 data if path is None else str(path), options, providers=["CPUExecutionProvider"]
             )
         output = _answers(session.get_outputs(), task, name)
-        labels = _class_labels(data) if task.is_classification and output.type.startswith("tensor") else None
+        labels = (
+            _class_labels(parsed) if task.is_classification and output.type.startswith("tensor") else None
+        )
         if labels is not None:
             labels = translated(labels, task, name)
         return OnnxTeacher(name, digest("onnx", _VERSION, data), session, output.name, labels)
@@ -226,22 +229,22 @@ def _probabilities(values: Doubles) -> Doubles:
     return values if are_probabilities(values) else softmax(values)
 
 
-def _is_artifact(data: bytes) -> bool:
-    """Whether it carries a Card; what is no ONNX model at all carries none."""
+def _parsed(data: bytes) -> Any:
+    """The model; an empty one of bytes that are none, which the runtime then refuses in its own words."""
     import onnx
     from google.protobuf.message import DecodeError
 
     try:
-        return any(entry.key == CARD_KEY for entry in onnx.load_model_from_string(data).metadata_props)
+        return onnx.load_model_from_string(data)
     except DecodeError:
-        return False
+        return onnx.ModelProto()
 
 
-def _class_labels(data: bytes) -> tuple[Any, ...] | None:
+def _class_labels(model: Any) -> tuple[Any, ...] | None:
     """The labels a classifier node of the ai.onnx.ml domain carries, in the order of its columns."""
     import onnx
 
-    for node in onnx.load_model_from_string(data).graph.node:
+    for node in model.graph.node:
         for attribute in node.attribute:
             if attribute.name in {"classlabels_strings", "classlabels_ints", "classlabels_int64s"}:
                 labels = onnx.helper.get_attribute_value(attribute)
