@@ -13,7 +13,7 @@ import io
 import re
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -115,6 +115,14 @@ def pictures_of(values: Sequence[Any] | NDArray[Any], channels: int | None = Non
     for row, picture in enumerate(pictures):
         column[row] = picture
     return column
+
+
+def rows_by_size(pictures: Iterable[Picture]) -> dict[tuple[int, ...], list[int]]:
+    """The rows of each shape that there is."""
+    by_size: dict[tuple[int, ...], list[int]] = {}
+    for row, picture in enumerate(pictures):
+        by_size.setdefault(picture.shape, []).append(row)
+    return by_size
 
 
 def pnm_bytes(picture: NDArray[Any]) -> bytes:

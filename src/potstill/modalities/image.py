@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto
 
 from potstill.artifact.columns import wrong_value
-from potstill.artifact.pictures import Picture, pictures_of
+from potstill.artifact.pictures import Picture, pictures_of, rows_by_size
 from potstill.artifact.refused import Refused
 from potstill.artifact.session import open_session
 from potstill.data.columns import arrow_column
@@ -102,10 +102,7 @@ def resized(pictures: NDArray[Any], shape: tuple[int, ...]) -> NDArray[np.uint8]
     if pictures.dtype == np.uint8 and pictures.shape[1:] == shape:
         return pictures
     found = np.empty((len(pictures), *shape), dtype=np.uint8)
-    by_size: dict[tuple[int, ...], list[int]] = {}
-    for row, picture in enumerate(pictures):
-        by_size.setdefault(picture.shape, []).append(row)
-    for size, rows in by_size.items():
+    for size, rows in rows_by_size(pictures).items():
         # Large pictures a few at a time: as floats they take four times the memory.
         at_once = max(1, min(_AT_ONCE, int(2e7 / np.prod(size))))
         for first in range(0, len(rows), at_once):

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from potstill.artifact.pictures import pictures_of
+from potstill.artifact.pictures import pictures_of, rows_by_size
 from potstill.data.columns import arrow_column
 from potstill.types import Dataset
 
@@ -60,18 +60,10 @@ def answers_to_pictures(
             from potstill.modalities.image import resized  # brings the library onnx along
 
             pictures = resized(pictures, (*size, channels))
-        for rows in _of_one_size(pictures):
+        for rows in map(np.array, rows_by_size(pictures).values()):
             for some in np.split(rows, range(at_once, len(rows), at_once)):
                 answers = ask(np.stack([pictures[row] for row in some]))
                 if found is None:
                     found = np.empty((len(files), *answers.shape[1:]))
                 found[start + some] = answers
     return np.empty((0, dataset.task.n_outputs)) if found is None else found
-
-
-def _of_one_size(pictures: NDArray[Any]) -> list[NDArray[np.int64]]:
-    """Positions of the pictures of each size."""
-    by_size: dict[tuple[int, ...], list[int]] = {}
-    for row, picture in enumerate(pictures):
-        by_size.setdefault(picture.shape, []).append(row)
-    return [np.array(rows) for rows in by_size.values()]
