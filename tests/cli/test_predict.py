@@ -171,7 +171,7 @@ def test_bad_files_get_one_sentence(run: Any, classifier: Any, tmp_path: Path) -
         if content is not None:
             path.write_bytes(content)
         done = run("predict", classifier.path, path)
-        assert done.code == 2
+        assert (done.code, done.out) == (2, "")
         return str(done.err).splitlines()[0]
 
     at = tmp_path

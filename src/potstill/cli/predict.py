@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -50,13 +51,18 @@ def predict(
     n_rows = 0
     with ExitStack() as stack:
         progress = stack.enter_context(shown_progress(quiet=quiet or out is None))
+        progress.start(f"predicting {rows}")
+        answered = (
+            (len(chunk), answers(opened, chunk, only=only, where=rows)) for chunk in read_chunks(rows)
+        )
+        # What is wrong with the input mostly shows in its first rows: then not even a header is written.
+        first = list(itertools.islice(answered, 1))
         path = None if out is None else stack.enter_context(written_whole(out))
         write = stack.enter_context(writer(path, output_names(opened, only)))
-        progress.start(f"predicting {rows}")
-        for chunk in read_chunks(rows):
-            write(answers(opened, chunk, only=only, where=rows))
-            n_rows += len(chunk)
-            progress.advance(len(chunk))
+        for count, columns in itertools.chain(first, answered):
+            write(columns)
+            n_rows += count
+            progress.advance(count)
     if out is not None and as_json:
         emit_json({"rows": n_rows, "out": str(out)})
     elif out is not None and not quiet:
