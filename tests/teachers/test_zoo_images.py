@@ -14,7 +14,12 @@ from sklearn.datasets import load_digits
 
 from potstill.artifact.pictures import pnm_bytes
 from potstill.teachers.zoo_convolution import Courses
-from potstill.teachers.zoo_images import ZOO_OF_IMAGES, ConvolutionalMember, default_image_members
+from potstill.teachers.zoo_images import (
+    ZOO_OF_IMAGES,
+    ConvolutionalMember,
+    default_image_members,
+    measured_pace,
+)
 from potstill.testing.teacher import check_teacher
 from potstill.types import BaggedTrainable, Column, Dataset, OutOfFoldTeacher, Schema, Task
 
@@ -116,6 +121,20 @@ def test_time_decides_the_epochs_and_then_the_members(shape: tuple[int, int, int
     assert {each.mixing for each in planned(500, 30_000)} == {each.mixing for each in ZOO_OF_IMAGES}
     for members, time_s in ((full, 30_000), (fewer, short_s)):
         assert sum(each.training_s(shape) * each.epochs * 10_000 for each in members) < 2 * time_s
+
+
+def test_a_slower_machine_gets_less_to_do() -> None:
+    def learnt_s(pace: float) -> float:
+        members = default_image_members(
+            n_rows=10_000, n_answers=20_000, shape=(32, 32, 3), time_s=1_000, threads=2, pace=pace
+        )
+        return sum(each.training_s((32, 32, 3)) * each.epochs * 10_000 for each in members)  # type: ignore[attr-defined]
+
+    assert learnt_s(3.0) == pytest.approx(learnt_s(1.0) / 3, rel=0.2)
+
+
+def test_the_pace_is_measured() -> None:
+    assert 0.01 < measured_pace((8, 8, 1)) < 1_000
 
 
 def test_snapshots_answer_together() -> None:

@@ -20,13 +20,13 @@ from potstill.modalities.text import joined_texts
 from potstill.students import STUDENTS
 from potstill.students.settings import adjusted
 from potstill.teachers.zoo import default_members
-from potstill.teachers.zoo_images import default_image_members
+from potstill.teachers.zoo_images import default_image_members, measured_pace
 from potstill.training.examples import Targets
 from potstill.training.search import SHORT_SHARE
 from potstill.types import TABLE_KINDS, Budget, ColumnKind, Dataset, Encoder, Schema, Student, Trainable
 
 PLANNED = 0.9
-"""Of the time for members on texts, the part that is planned."""
+"""Of the time for members on texts or pictures, the part that is planned."""
 
 FREQUENT_PIECES = 20_000
 """Pieces of a pretrained encoder that students know even where no training text has them: other texts do."""
@@ -200,12 +200,14 @@ def _image_encoder(schema: Schema, rows: Rows, more: Rows | None, recipe: Recipe
 
 
 def _image_members(train: Dataset, recipe: Recipe, time: Time) -> list[Trainable]:  # noqa: ARG001
+    shape = train.schema.columns[0].shape
     return default_image_members(
         n_rows=len(train),
         n_answers=time.answers,
-        shape=train.schema.columns[0].shape,
-        time_s=time.seconds,
+        shape=shape,
+        time_s=PLANNED * time.seconds,
         threads=time.threads,
+        pace=measured_pace(shape),
     )
 
 
@@ -272,7 +274,7 @@ IMAGES = Modality(
     augmenter="views",
     synthetic_rows=_views,
     budget=Budget(latency_ms=2.0, size_kb=1024.0),
-    teacher_share=0.5,
+    teacher_share=0.6,
     targets=(Targets(hard_label_weight=0.5, real="in_sample"),),
     temperatures=(2.0, 4.0),
     short_share=0.2,

@@ -141,7 +141,9 @@ def _trained(
             for group in optimizer.param_groups:
                 group["lr"] = member.learning_rate * courses.rate(step / steps)
             pixels = views.moved(inputs.pixels, rows, shift=shift, flips=flips, draws=draws)
-            pixels, wanted = _mixed(member.mixing, pixels, targets[rows], draws)
+            wanted = targets[rows]
+            if member.mixing != "none" and float(torch.rand(1, generator=draws)) < member.mixed_share:
+                pixels, wanted = _mixed(member.mixing, pixels, wanted, draws)
             with half_precision():
                 logits = forward(layers, weights, inputs.planes(pixels), learning=True)
             loss = (losses_of(logits.float(), wanted) * mass[rows]).mean()
@@ -206,8 +208,6 @@ class Courses:
 
 def _mixed(mixing: str, pixels: Tensor, targets: Tensor, draws: torch.Generator) -> tuple[Tensor, Tensor]:
     """A batch of pictures mixed as the member does it, and the targets mixed alike."""
-    if mixing == "none":
-        return pixels, targets
     share = 1 - (1 - LEAST_LEFT) * torch.rand(len(pixels), generator=draws)
     if mixing == "cutout":
         return views.pasted(pixels, torch.zeros_like(pixels), (1 + share) / 2, draws=draws)[0], targets

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -14,15 +15,15 @@ from numpy.typing import NDArray
 from potstill.modalities.image import ImageEncoder
 from potstill.teachers.digests import digest
 from potstill.teachers.zoo_member import VERSION, Scale
-from potstill.types import Dataset, Floats, Trainable
+from potstill.types import Dataset, Floats, Task, Trainable
 
 if TYPE_CHECKING:
     from potstill.networks.convolution import Layer
     from potstill.teachers.zoo_convolution import Network
 
-S_PER_PRODUCT, S_PER_VALUE = 8e-12, 2.6e-9
+S_PER_PRODUCT, S_PER_VALUE = 4e-12, 2.4e-9
 """Seconds of one core for a multiplication and addition, and for a number that a layer puts out, in a forward
-pass in bfloat16."""
+pass in bfloat16, where the processor multiplies matrices of those; how much slower others are is measured."""
 
 S_PER_WEIGHT = 2.5e-9
 """Seconds of one core in which a step changes one weight."""
@@ -32,13 +33,13 @@ TRAINING_FACTOR, ANSWERS_FACTOR = 3.0, 1.2
 
 MOST_EPOCHS, FEWEST_EPOCHS = 100, 2
 
-MIXING_EPOCHS = 50
+MIXING_EPOCHS = 20
 """With fewer epochs pictures are not mixed: what is learnt from mixtures is learnt more slowly."""
 
 SMOOTHING = 0.1
-"""Weight of the uniform distribution in the labels of pictures that are not mixed."""
+"""Weight of the uniform distribution in the labels where no pictures are mixed."""
 
-_BEGINNING_S = 5.0
+_BEGINNING_S, _PACE_STEPS, _PACE_TIMES = 5.0, 8, 3
 LEAST_PICTURES, LEAST_PASSES = 100_000, 20
 """Pictures times epochs that a member should see at least for each of its snapshots, or epochs where pictures
 are few: where time is shorter, members are narrower."""
@@ -67,9 +68,10 @@ class ConvolutionalMember(msgspec.Struct, frozen=True, kw_only=True):
         and they cost little.
     expansion
         Of a network of depthwise convolutions; None for a residual one.
-    mixing
+    mixing, mixed_share
         What is done to pictures in training beside shifts and mirroring: ``none``, ``mixup`` (two shine
-        through each other), ``cutmix`` (one gets a rectangle of another) or ``cutout`` (a black one).
+        through each other), ``cutmix`` (one gets a rectangle of another) or ``cutout`` (a black one); and in
+        which part of the steps.
     shift
         How far pictures are moved about in training, as a part of their sides.
     learning_rate, weight_decay, smoothing, batch_size, epochs
@@ -85,10 +87,11 @@ class ConvolutionalMember(msgspec.Struct, frozen=True, kw_only=True):
     blocks: tuple[int, ...]
     expansion: int | None = None
     mixing: Literal["none", "mixup", "cutmix", "cutout"] = "none"
+    mixed_share: float = 0.5
     shift: float = 0.125
-    learning_rate: float = 0.004
+    learning_rate: float = 0.012
     weight_decay: float = 0.05
-    smoothing: float = SMOOTHING
+    smoothing: float = 0.0
     batch_size: int = 64
     epochs: int = MOST_EPOCHS
     snapshots: int = 1
@@ -194,29 +197,20 @@ class FittedConvolutionalMember:
 
 
 ZOO_OF_IMAGES = (
-    ConvolutionalMember(name="residual", widths=(32, 48, 112, 256), blocks=(1, 1, 1, 1), mixing="cutout"),
-    ConvolutionalMember(name="residual-plain", widths=(32, 64, 96, 256), blocks=(1, 1, 1, 1)),
+    ConvolutionalMember(name="residual", widths=(32, 96, 240), blocks=(1, 1, 1), mixing="cutmix"),
+    ConvolutionalMember(name="residual-mixup", widths=(32, 80, 256), blocks=(1, 1, 1), mixing="mixup"),
+    ConvolutionalMember(name="residual-wide", widths=(40, 96, 240), blocks=(1, 1, 1), mixing="cutmix"),
+    ConvolutionalMember(name="residual-slim", widths=(24, 96, 256), blocks=(1, 1, 1), mixing="mixup"),
+    ConvolutionalMember(name="residual-deep", widths=(24, 80, 248), blocks=(2, 1, 1), mixing="cutmix"),
     ConvolutionalMember(
-        name="residual-cutmix", widths=(16, 64, 128, 288), blocks=(1, 1, 1, 1), mixing="cutmix", smoothing=0.0
-    ),
-    ConvolutionalMember(
-        name="residual-mixup", widths=(32, 48, 96, 272), blocks=(1, 1, 1, 1), mixing="mixup", smoothing=0.0
-    ),
-    ConvolutionalMember(name="residual-deep", stem=12, widths=(16, 32, 96, 256), blocks=(2, 2, 2, 1)),
-    ConvolutionalMember(
-        name="residual-wide",
-        stem=32,
-        widths=(16, 48, 96, 320),
-        blocks=(1, 1, 1, 1),
-        mixing="cutmix",
-        smoothing=0.0,
+        name="residual-stem", stem=32, widths=(32, 64, 256), blocks=(1, 1, 1), mixing="mixup"
     ),
 )
-"""The members, the most useful first; every one has more than a million and a half of parameters."""
+"""The members, the most useful first; every one has about a million and a half of parameters."""
 
 
 def default_image_members(
-    *, n_rows: int, n_answers: int, shape: Sequence[int], time_s: float, threads: int
+    *, n_rows: int, n_answers: int, shape: Sequence[int], time_s: float, threads: int, pace: float = 1.0
 ) -> list[Trainable]:
     """The members, each with as many epochs as its part of the time allows.
 
@@ -232,8 +226,10 @@ def default_image_members(
         Seconds for all fits and answers of all members; where they are few, members are fewer, and narrower.
     threads
         Cores there are; as many members are at work side by side.
+    pace
+        How many times as long as reckoned everything takes here, see `measured_pace`.
     """
-    core_s = max(time_s - _BEGINNING_S, time_s / 2) * threads
+    core_s = max(time_s - _BEGINNING_S, time_s / 2) * threads / pace
     least = least_pictures(n_rows)
     for factor in _LIGHTER:
         members = [_narrowed(each, factor) for each in ZOO_OF_IMAGES]
@@ -251,6 +247,29 @@ def default_image_members(
         if count == _FEWEST_MEMBERS or enough <= share_s:
             return [each.within(share_s, n_rows, n_answers, shape) for each in members]
         count -= 1
+
+
+def measured_pace(shape: Sequence[int]) -> float:
+    """How many times as long as reckoned a member takes in training here: a few steps on noise, a second or two.
+
+    Parameters
+    ----------
+    shape
+        Height, width and channels of the pictures.
+    """
+    from potstill.teachers.zoo_convolution import fit_network
+
+    member = msgspec.structs.replace(ZOO_OF_IMAGES[0], epochs=1)
+    draws = np.random.default_rng(0)
+    pixels = draws.integers(0, 256, (_PACE_STEPS * member.batch_size, *shape), dtype=np.uint8)
+    labels = np.arange(len(pixels)) % 2
+    task = Task("binary", "", (0, 1))
+    seconds = math.inf
+    for _ in range(_PACE_TIMES):  # the first time much is prepared, and others may disturb
+        begin = time.perf_counter()
+        fit_network(member, pixels, labels, None, task, seed=0)
+        seconds = min(seconds, time.perf_counter() - begin)
+    return seconds / (len(pixels) * member.training_s(shape))
 
 
 def least_pictures(n_rows: int) -> int:
