@@ -250,7 +250,7 @@ def default_image_members(
 
 
 def measured_pace(shape: Sequence[int]) -> float:
-    """How many times as long as reckoned a member takes in training here: a few steps on noise, a second or two.
+    """How many times as long as reckoned a member learns here: a few steps on noise, a second or two.
 
     Parameters
     ----------
