@@ -248,6 +248,15 @@ def test_impossible_budget_ships_the_closest_and_says_what_gives() -> None:
     assert any("No student keeps the budget" in note for note in run.notes)
 
 
+def test_the_account_in_the_file_counts_as_its_bytes() -> None:
+    student = MLP(hidden=(16,), numeric_embedding=None, epochs=5)  # as large fitted again as before
+    for fraction in (0.2, 0.0):
+        run = distil_cancer(False, student=student, recipe={"test_fraction": fraction})
+        foreseen = {one.assessment.size_bytes for one in run.candidates}
+        assert max(foreseen) - min(foreseen) < 200
+        assert min(foreseen) - 800 < len(run.artifact) <= max(foreseen)
+
+
 def test_no_test_rows_no_scores() -> None:
     run = distil_cancer(False, recipe={"test_fraction": 0.0})
     assert run.facts is None

@@ -43,6 +43,7 @@ def test_another_budget_chooses_again(result: Result) -> None:
     assert [one.assessment for one in other.candidates if one.fits_budget] == [smallest.assessment]
     assert other.facts is not None
     assert [one.loss for one in other.facts.candidates if one.chosen] == [smallest.assessment.loss]
+    assert len(other.artifact) <= smallest.assessment.size_bytes
 
 
 @pytest.mark.parametrize("number", [0, 1000])

@@ -11,7 +11,8 @@ import joblib
 import msgspec
 import numpy as np
 
-from potstill.artifact import Card, Model, Softmax, load
+from potstill.artifact import Affine, Calibration, Card, Model, Softmax, load
+from potstill.distillation.account import foreseen
 from potstill.distillation.judge import Judge
 from potstill.distillation.modality import begun, families_of
 from potstill.distillation.prepare import Prepared
@@ -26,7 +27,7 @@ from potstill.students import Transformer
 from potstill.students.settings import adjusted
 from potstill.training.candidates import Assessment, Candidate, Found, choose, ranked, under
 from potstill.training.examples import LABELS_ONLY, RealTargets, Targets, make_examples
-from potstill.training.lesson import Lesson, Trial
+from potstill.training.lesson import SEARCH_ORIGINS, Lesson, Trial
 from potstill.training.search import Search
 from potstill.types import (
     Budget,
@@ -37,6 +38,7 @@ from potstill.types import (
     Origin,
     Progress,
     Student,
+    Task,
 )
 
 MANY_EXAMPLES = 10_000
@@ -55,6 +57,7 @@ class Searched:
     budget: Budget
     scale: tuple[float, float]
     judge: Judge
+    assess: Assessor
     refitted: dict[Trial, Candidate] = field(default_factory=dict)
 
     def refit(self, candidates: Sequence[Candidate]) -> None:
@@ -62,9 +65,14 @@ class Searched:
         new = list({one.trial: one for one in candidates if one.trial not in self.refitted}.values())
         self.refitted.update((one.trial, one) for one in self.search.refit(new))
 
-    def again(self, candidate: Candidate) -> Candidate:
-        """``candidate`` as refitted, judged as it is now."""
-        return replace(self.refitted[candidate.trial], excess=candidate.excess)
+    def again(self, candidate: Candidate, budget: Budget) -> Candidate:
+        """``candidate`` as refitted, judged as it is now; as it was where that is too large a file."""
+        refitted = self.refitted[candidate.trial]
+        if candidate.fits_budget and budget.size_kb is not None:
+            calibration = calibration_of(candidate, self.assess.task, self.scale)
+            if len(self.assess.file_of(refitted.fitted, calibration)) > 1000 * budget.size_kb:
+                return candidate
+        return replace(refitted, excess=candidate.excess)
 
 
 @dataclass(frozen=True)
@@ -122,21 +130,22 @@ def search_students(
         workers=joblib.cpu_count() if device == "cpu" and many else 1,
         trust=judge.hearsay.share if judge.hearsay else 0.0,
     )
+    families = families_for(prepared) if student is None else [_named(student, prepared)]
+    assess = Assessor(prepared, judge, budget, members=list(taught.members), families=families)
     search = Search(
         lesson,
-        assess=Assessor(prepared, judge, budget),
+        assess=assess,
         budget=budget,
         objectives=_objectives(prepared),
         limit_s=limit_s,
         short_share=prepared.modality.short_share,
         progress=progress,
     )
-    families = families_for(prepared) if student is None else [_named(student, prepared)]
     if taught.encoder is not None:
         families = [adjusted(family, tuned=str(taught.encoder)) for family in families]
     kinds = kinds_of_target(taught, recipe, prepared.modality.targets)
     found = search.run(families, kinds, free_size=student is None)
-    return Searched(search, found, budget, scale, judge)
+    return Searched(search, found, budget, scale, judge, assess)
 
 
 def make_lesson(
@@ -197,17 +206,23 @@ def settle(
     notes = _over_budget(found.student, allowed) if pick is None else ()
     for note in notes:
         progress.note(note)
+    student = searched.again(found.student, allowed)
     return Learnt(
-        student=searched.again(found.student),
-        twin=searched.again(found.twin),
-        twin_smoothed=searched.again(found.twin_smoothed) if found.twin_smoothed else None,
+        student=student,
+        twin=searched.again(found.twin, allowed),
+        twin_smoothed=searched.again(found.twin_smoothed, allowed) if found.twin_smoothed else None,
         found=found,
         scale=searched.scale,
         budget=allowed,
         judge=searched.judge,
-        origins=searched.search.final_origins,
+        origins=SEARCH_ORIGINS if student is found.student else searched.search.final_origins,
         notes=notes,
     )
+
+
+def calibration_of(candidate: Candidate, task: Task, scale: tuple[float, float]) -> Calibration:
+    """The last step of the candidate's graph; ``scale`` is of the values of a regression."""
+    return Softmax(candidate.assessment.temperature) if task.is_classification else Affine(*scale)
 
 
 def _picked(found: Found, number: int) -> Candidate:
@@ -309,30 +324,38 @@ def _kinds_for_tables(taught: Taught, recipe: Recipe) -> list[Targets]:
 
 @final
 class Assessor:
-    """Exports a fitted student with its calibration, times it and has it judged."""
+    """Exports a fitted student with its calibration, times it and has it judged.
 
-    def __init__(self, prepared: Prepared, judge: Judge, budget: Budget) -> None:
+    ``members`` and ``families`` are what the account in the file will be about: its bytes count.
+    """
+
+    def __init__(
+        self,
+        prepared: Prepared,
+        judge: Judge,
+        budget: Budget,
+        *,
+        members: Sequence[str] = (),
+        families: Sequence[Student] = (),
+    ) -> None:
         self._budget = budget
         self._judge = judge
         self._schema = prepared.schema
         self._encoder = prepared.encoder
         self._valid = prepared.parts["valid"]
         self._rows = single_rows(self._valid)
-        self._reference = column_reference(prepared)  # its bytes count
+        blank = Card(
+            name=prepared.parts["train"].task.target,
+            task=self._valid.task,
+            schema=self._schema,
+            calibration=Softmax(),
+            reference=column_reference(prepared),
+        )
+        self._card = foreseen(blank, members, families, measured="test" in prepared.parts)
 
     def __call__(self, fitted: FittedStudent) -> Assessment:
-        valid = self._valid
         calibration, loss = self._judge.judged(fitted)
-        graph = compose(self._encoder, fitted, calibration, task=valid.task, opset=self._budget.opset)
-        card = Card(
-            name="candidate",
-            task=valid.task,
-            schema=self._schema,
-            calibration=calibration,
-            reference=self._reference,
-            tokenizer=carried_tokenizer(graph, self._encoder),
-        )
-        artifact = artifact_bytes(graph, card, valid.rows)
+        artifact = self.file_of(fitted, calibration)
         return Assessment(
             loss=loss,
             temperature=calibration.temperature if isinstance(calibration, Softmax) else 1.0,
@@ -340,6 +363,17 @@ class Assessor:
             latency_us=quiet_latency(load(artifact), self._rows),
             memory_bytes=measure_memory(artifact) if self._budget.memory_mb is not None else None,
         )
+
+    @property
+    def task(self) -> Task:
+        return self._valid.task
+
+    def file_of(self, fitted: FittedStudent, calibration: Calibration) -> bytes:
+        """The file that would ship, but for the figures in its account."""
+        graph = compose(self._encoder, fitted, calibration, task=self._valid.task, opset=self._budget.opset)
+        tokenizer = carried_tokenizer(graph, self._encoder)
+        card = msgspec.structs.replace(self._card, calibration=calibration, tokenizer=tokenizer)
+        return artifact_bytes(graph, card, self._valid.rows)
 
 
 def quiet_latency(model: Model, rows: Sequence[dict[str, Any]], *, calls: int = 1_000) -> Latency:

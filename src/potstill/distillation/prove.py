@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from importlib.metadata import version
 from typing import Any
 
 import msgspec
@@ -16,7 +14,6 @@ import onnx
 from numpy.typing import NDArray
 
 from potstill.artifact import (
-    Affine,
     Calibration,
     Card,
     GapRecovered,
@@ -28,9 +25,10 @@ from potstill.artifact import (
     load,
 )
 from potstill.artifact.card import Contender
+from potstill.distillation.account import ROWS_MEASURED, library_versions
 from potstill.distillation.columns import Picked
 from potstill.distillation.judge import Judge
-from potstill.distillation.learn import Learnt, quiet_latency, single_rows
+from potstill.distillation.learn import Learnt, calibration_of, quiet_latency, single_rows
 from potstill.distillation.monotone import describe_monotone
 from potstill.distillation.prepare import Prepared
 from potstill.distillation.reference import answered_reference, column_reference
@@ -48,8 +46,6 @@ BATCH_ROWS, BATCH_S = 2_000, 1.0
 
 SHOWN_COLUMNS = 40
 """Columns of the test rows that slices and disagreements look at, at most."""
-
-_VERSIONED = ("numpy", "torch", "lightgbm", "onnx", "onnxruntime", "scikit-learn", "xgboost", "catboost")
 
 
 @dataclass(frozen=True)
@@ -141,8 +137,7 @@ class _Exported:
 
 def _export(candidate: Candidate, account: Card, prepared: Prepared, learnt: Learnt) -> _Exported:
     rows, task = prepared.parts["valid"].rows, account.task
-    temperature = candidate.assessment.temperature
-    calibration: Calibration = Softmax(temperature) if task.is_classification else Affine(*learnt.scale)
+    calibration = calibration_of(candidate, task, learnt.scale)
     graph = compose(prepared.encoder, candidate.fitted, calibration, task=task, opset=learnt.budget.opset)
     account = msgspec.structs.replace(account, tokenizer=carried_tokenizer(graph, prepared.encoder))
     check_parity(graph, prepared.encoder, candidate.fitted, calibration, rows, schema=account.schema)
@@ -252,7 +247,7 @@ def _account(learnt: Learnt, taught: Taught, prepared: Prepared, seed: int) -> C
             transfer_rows=dict(rows_taught(taught.transfer, chosen.targets, learnt.origins).items()),
             seed=seed,
             data_hash=prepared.data_hash,
-            versions={"python": platform.python_version()} | {name: version(name) for name in _VERSIONED},
+            versions=library_versions(),
         ),
         volatile=Volatile(created=datetime.now(UTC).isoformat(timespec="seconds")),
         shipped="twin" if learnt.found.twin_ships else "student",
@@ -263,7 +258,7 @@ def _account(learnt: Learnt, taught: Taught, prepared: Prepared, seed: int) -> C
 def _measured_card(account: Card, facts: ReportFacts) -> Card:
     evidence = facts.evidence
     measured = Measured(
-        rows="test rows that neither teacher nor student learned from or was chosen by",
+        rows=ROWS_MEASURED,
         n_rows=evidence.n_rows,
         metrics={model: dict(scores) for model, scores in evidence.scores.items()},
         gap_recovered={
