@@ -18,6 +18,7 @@ from potstill.distillation.prepare import Prepared
 from potstill.distillation.teach import Taught
 from potstill.evaluation.metrics import EPS, log_losses, squared_errors
 from potstill.export import Told, fit_temperature
+from potstill.training.candidates import Candidate
 from potstill.types import Dataset, Doubles, FittedStudent, Floats, Tensors
 
 MOST_SHARE = 0.5
@@ -117,6 +118,10 @@ class Judge:
             return np.asarray(-(known.answers * np.log(np.maximum(exact, EPS))).sum(axis=1))
         return np.square(exact - known.answers)[:, 0] + known.doubt
 
+    def calibration_of(self, candidate: Candidate) -> Calibration:
+        """The calibration that a candidate was judged with, for its graph."""
+        return Softmax(candidate.assessment.temperature) if self._classifies else Affine(*self.scale)
+
     def _knows_better(self, outputs: Floats, known: Hearsay) -> bool:
         """Whether who answers so is better than the teacher by more than chance."""
         saved = float((self._losses(known.answers) - self._losses(outputs)).sum())
@@ -125,7 +130,7 @@ class Judge:
     def _calibration(self, logits: Floats, known: Hearsay | None) -> Calibration:
         """One temperature; for regression the way back to the target's unit."""
         if not self._classifies:
-            return Affine(scale=self.scale[0], shift=self.scale[1])
+            return Affine(*self.scale)
         assert self.valid.labels is not None
         told = None if known is None else Told(known.answers, known.share)
         labels = self.valid.labels.astype(np.int64)

@@ -11,13 +11,13 @@ import joblib
 import msgspec
 import numpy as np
 
-from potstill.artifact import Affine, Calibration, Card, Model, Softmax, load
+from potstill.artifact import Calibration, Card, Model, Softmax, load
 from potstill.distillation.account import foreseen
 from potstill.distillation.judge import Judge
 from potstill.distillation.modality import begun, families_of
 from potstill.distillation.prepare import Prepared
 from potstill.distillation.recipe import Recipe
-from potstill.distillation.reference import column_reference
+from potstill.distillation.reference import foreseen_reference
 from potstill.distillation.teach import ORIGINS, Taught
 from potstill.errors import UserError
 from potstill.evaluation import measure_latency, measure_memory
@@ -38,7 +38,6 @@ from potstill.types import (
     Origin,
     Progress,
     Student,
-    Task,
 )
 
 MANY_EXAMPLES = 10_000
@@ -55,7 +54,6 @@ class Searched:
     search: Search
     found: Found
     budget: Budget
-    scale: tuple[float, float]
     judge: Judge
     assess: Assessor
     refitted: dict[Trial, Candidate] = field(default_factory=dict)
@@ -69,8 +67,8 @@ class Searched:
         """``candidate`` as refitted, judged as it is now; as it was where that is too large a file."""
         refitted = self.refitted[candidate.trial]
         if candidate.fits_budget and budget.size_kb is not None:
-            calibration = calibration_of(candidate, self.assess.task, self.scale)
-            if len(self.assess.file_of(refitted.fitted, calibration)) > 1000 * budget.size_kb:
+            file = self.assess.file_of(refitted.fitted, self.judge.calibration_of(candidate))
+            if len(file) > 1000 * budget.size_kb:
                 return candidate
         return replace(refitted, excess=candidate.excess)
 
@@ -97,7 +95,6 @@ class Learnt:
     twin: Candidate
     twin_smoothed: Candidate | None
     found: Found
-    scale: tuple[float, float]
     budget: Budget
     judge: Judge
     origins: tuple[Origin, ...]
@@ -145,7 +142,7 @@ def search_students(
         families = [adjusted(family, tuned=str(taught.encoder)) for family in families]
     kinds = kinds_of_target(taught, recipe, prepared.modality.targets)
     found = search.run(families, kinds, free_size=student is None)
-    return Searched(search, found, budget, scale, judge, assess)
+    return Searched(search, found, budget, judge, assess)
 
 
 def make_lesson(
@@ -212,17 +209,11 @@ def settle(
         twin=searched.again(found.twin, allowed),
         twin_smoothed=searched.again(found.twin_smoothed, allowed) if found.twin_smoothed else None,
         found=found,
-        scale=searched.scale,
         budget=allowed,
         judge=searched.judge,
         origins=SEARCH_ORIGINS if student is found.student else searched.search.final_origins,
         notes=notes,
     )
-
-
-def calibration_of(candidate: Candidate, task: Task, scale: tuple[float, float]) -> Calibration:
-    """The last step of the candidate's graph; ``scale`` is of the values of a regression."""
-    return Softmax(candidate.assessment.temperature) if task.is_classification else Affine(*scale)
 
 
 def _picked(found: Found, number: int) -> Candidate:
@@ -349,7 +340,7 @@ class Assessor:
             task=self._valid.task,
             schema=self._schema,
             calibration=Softmax(),
-            reference=column_reference(prepared),
+            reference=foreseen_reference(prepared),
         )
         self._card = foreseen(blank, members, families, measured="test" in prepared.parts)
 
@@ -363,10 +354,6 @@ class Assessor:
             latency_us=quiet_latency(load(artifact), self._rows),
             memory_bytes=measure_memory(artifact) if self._budget.memory_mb is not None else None,
         )
-
-    @property
-    def task(self) -> Task:
-        return self._valid.task
 
     def file_of(self, fitted: FittedStudent, calibration: Calibration) -> bytes:
         """The file that would ship, but for the figures in its account."""

@@ -28,7 +28,7 @@ from potstill.artifact.card import Contender
 from potstill.distillation.account import ROWS_MEASURED, library_versions
 from potstill.distillation.columns import Picked
 from potstill.distillation.judge import Judge
-from potstill.distillation.learn import Learnt, calibration_of, quiet_latency, single_rows
+from potstill.distillation.learn import Learnt, quiet_latency, single_rows
 from potstill.distillation.monotone import describe_monotone
 from potstill.distillation.prepare import Prepared
 from potstill.distillation.reference import answered_reference, column_reference
@@ -137,7 +137,7 @@ class _Exported:
 
 def _export(candidate: Candidate, account: Card, prepared: Prepared, learnt: Learnt) -> _Exported:
     rows, task = prepared.parts["valid"].rows, account.task
-    calibration = calibration_of(candidate, task, learnt.scale)
+    calibration = learnt.judge.calibration_of(candidate)
     graph = compose(prepared.encoder, candidate.fitted, calibration, task=task, opset=learnt.budget.opset)
     account = msgspec.structs.replace(account, tokenizer=carried_tokenizer(graph, prepared.encoder))
     check_parity(graph, prepared.encoder, candidate.fitted, calibration, rows, schema=account.schema)
@@ -229,7 +229,10 @@ def _account(learnt: Learnt, taught: Taught, prepared: Prepared, seed: int) -> C
     """The Card before anything is measured."""
     train, chosen = prepared.parts["train"], learnt.student
     reference = answered_reference(
-        learnt.found.student, prepared, learnt.scale, columns=column_reference(prepared)
+        learnt.found.student,
+        prepared,
+        learnt.judge.calibration_of(learnt.found.student),
+        columns=column_reference(prepared),
     )
     return Card(
         name=train.task.target,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from potstill.artifact import Affine, Calibration, Reference, Softmax
+from potstill.artifact import Calibration, Reference
 from potstill.artifact.columns import concat_feeds, rows_of
 from potstill.distillation.prepare import Prepared
 from potstill.export import graph_inputs
@@ -24,7 +24,7 @@ def column_reference(prepared: Prepared) -> Reference:
 
 
 def answered_reference(
-    candidate: Candidate, prepared: Prepared, scale: tuple[float, float], *, columns: Reference
+    candidate: Candidate, prepared: Prepared, calibration: Calibration, *, columns: Reference
 ) -> Reference:
     """``columns``, with what a candidate answers to the validation rows.
 
@@ -33,14 +33,22 @@ def answered_reference(
     candidate
         What ships, as it was before it was fitted on these rows too: what a model has learned from it
         answers too surely.
-    scale
-        ``(scale, shift)`` of regression values.
+    calibration
+        Of its answers.
     """
     valid = prepared.parts["valid"]
-    classes = valid.task.is_classification
-    calibration: Calibration = Softmax(candidate.assessment.temperature) if classes else Affine(*scale)
     answered = calibration.apply(candidate.fitted.logits(prepared.tensors["valid"]))
     return with_answers(columns, valid.task, answered, valid.labels)
+
+
+def foreseen_reference(prepared: Prepared) -> Reference:
+    """One as long as that of any candidate: with answers to the validation rows that stand in for its own."""
+    valid, columns = prepared.parts["valid"], column_reference(prepared)
+    if valid.task.is_classification:
+        draws = np.random.default_rng(0).dirichlet(np.ones(valid.task.n_outputs), len(valid))
+        return with_answers(columns, valid.task, draws.astype(np.float32), valid.labels)
+    assert valid.labels is not None
+    return with_answers(columns, valid.task, valid.labels.reshape(-1, 1).astype(np.float32), valid.labels)
 
 
 def _spread(dataset: Dataset) -> Dataset:

@@ -34,7 +34,7 @@ TRAINING_FACTOR, ANSWERS_FACTOR = 3.0, 1.2
 MOST_EPOCHS, FEWEST_EPOCHS = 100, 2
 
 MIXING_EPOCHS = 20
-"""With fewer epochs pictures are not mixed: what is learnt from mixtures is learnt more slowly."""
+"""With fewer epochs in the first course nothing is mixed: what is learnt from mixtures is learnt slowly."""
 
 SMOOTHING = 0.1
 """Weight of the uniform distribution in the labels where no pictures are mixed."""
@@ -130,7 +130,8 @@ class ConvolutionalMember(msgspec.Struct, frozen=True, kw_only=True):
         epochs = int(left_s / self.cost_s(shape, n_rows, 0))
         epochs = max(FEWEST_EPOCHS, min(MOST_EPOCHS, epochs))
         snapshots = max(1, min(self.snapshots, epochs * n_rows // least_pictures(n_rows)))
-        if epochs >= MIXING_EPOCHS:
+        first = epochs if snapshots == 1 else epochs // 2  # see `zoo_convolution.Courses`
+        if first >= MIXING_EPOCHS:
             return msgspec.structs.replace(self, epochs=epochs, snapshots=snapshots)
         return msgspec.structs.replace(
             self, epochs=epochs, snapshots=snapshots, mixing="none", smoothing=SMOOTHING
