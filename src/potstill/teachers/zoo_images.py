@@ -36,8 +36,9 @@ MOST_EPOCHS, FEWEST_EPOCHS = 100, 2
 MIXING_EPOCHS = 20
 """With fewer epochs in the first course nothing is mixed: what is learnt from mixtures is learnt slowly."""
 
-SMOOTHING = 0.1
-"""Weight of the uniform distribution in the labels where no pictures are mixed."""
+SMOOTHING, SMOOTHED_ROWS = 0.1, 20_000
+"""Weight of the uniform distribution in the labels where no pictures are mixed, and pictures up to which that
+is done: more are not learnt by heart in so few epochs."""
 
 _BEGINNING_S, _PACE_STEPS, _PACE_TIMES = 5.0, 8, 3
 LEAST_PICTURES, LEAST_PASSES = 100_000, 20
@@ -133,8 +134,9 @@ class ConvolutionalMember(msgspec.Struct, frozen=True, kw_only=True):
         first = epochs if snapshots == 1 else epochs // 2  # see `zoo_convolution.Courses`
         if first >= MIXING_EPOCHS:
             return msgspec.structs.replace(self, epochs=epochs, snapshots=snapshots)
+        smoothing = SMOOTHING if n_rows <= SMOOTHED_ROWS else 0.0
         return msgspec.structs.replace(
-            self, epochs=epochs, snapshots=snapshots, mixing="none", smoothing=SMOOTHING
+            self, epochs=epochs, snapshots=snapshots, mixing="none", smoothing=smoothing
         )
 
     def cost_s(self, shape: Sequence[int], n_seen: float, n_answers: int) -> float:
