@@ -123,9 +123,25 @@ def test_what_will_not_get_better_is_not_asked_again(endpoint: Endpoint, wine: D
     assert len(endpoint.times) == 1
 
 
-def test_rate(endpoint: Endpoint, wine: Dataset) -> None:
+def test_rate(endpoint: Endpoint, wine: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    monkeypatch.setattr("potstill.teachers.http.time", clock)
     HttpTeacher(endpoint.url, batch_rows=50, rate_per_s=20).predict(wine)
-    assert np.diff(endpoint.times).min() >= 0.04
+    assert len(endpoint.times) == 3
+    assert clock.slept == pytest.approx([0.0, 0.05, 0.05])
+
+
+class Clock:
+    """A clock that only sleeping moves."""
+
+    def __init__(self) -> None:
+        self.slept: list[float] = []
+
+    def monotonic(self) -> float:
+        return sum(self.slept)
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
 
 
 def test_mappings_and_the_open_inference_protocol(endpoint: Endpoint, wine: Dataset) -> None:
