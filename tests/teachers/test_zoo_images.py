@@ -123,6 +123,20 @@ def test_time_decides_the_epochs_and_then_the_members(shape: tuple[int, int, int
         assert sum(each.training_s(shape) * each.epochs * 10_000 for each in members) < 2 * time_s
 
 
+def test_nothing_is_mixed_in_short_courses_and_many_labels_are_not_smoothed() -> None:
+    shape = (28, 28, 1)
+    member = msgspec.structs.replace(ZOO_OF_IMAGES[0], snapshots=3)
+    for n_rows, epochs, mixing, smoothing in (
+        (50_000, 24, "none", 0.0),
+        (10_000, 24, "none", 0.1),
+        (10_000, 60, "cutmix", 0.0),
+    ):
+        seconds = member.cost_s(shape, (epochs + 0.5) * n_rows, 0)
+        planned = member.within(seconds, n_rows, 0, shape)
+        assert (planned.epochs, planned.snapshots) == (epochs, 3 if n_rows * epochs >= 300_000 else 2)
+        assert (planned.mixing, planned.smoothing) == (mixing, smoothing)
+
+
 def test_a_slower_machine_gets_less_to_do() -> None:
     def learnt_s(pace: float) -> float:
         members = default_image_members(

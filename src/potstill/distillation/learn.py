@@ -66,7 +66,8 @@ class Searched:
     def again(self, candidate: Candidate, budget: Budget) -> Candidate:
         """``candidate`` as refitted, judged as it is now; as it was where that is too large a file."""
         refitted = self.refitted[candidate.trial]
-        if candidate.fits_budget and budget.size_kb is not None:
+        grown = refitted.fitted is not candidate.fitted
+        if grown and candidate.fits_budget and budget.size_kb is not None:
             file = self.assess.file_of(refitted.fitted, self.judge.calibration_of(candidate))
             if len(file) > 1000 * budget.size_kb:
                 return candidate

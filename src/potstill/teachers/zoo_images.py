@@ -127,12 +127,13 @@ class ConvolutionalMember(msgspec.Struct, frozen=True, kw_only=True):
 
         Where they are few it mixes nothing, and has fewer snapshots.
         """
+        from potstill.teachers.zoo_convolution import Courses
+
         left_s = seconds - self.cost_s(shape, 0, n_answers)
         epochs = int(left_s / self.cost_s(shape, n_rows, 0))
         epochs = max(FEWEST_EPOCHS, min(MOST_EPOCHS, epochs))
         snapshots = max(1, min(self.snapshots, epochs * n_rows // least_pictures(n_rows)))
-        first = epochs if snapshots == 1 else epochs // 2  # see `zoo_convolution.Courses`
-        if first >= MIXING_EPOCHS:
+        if Courses(epochs, snapshots).ends[0] >= MIXING_EPOCHS:
             return msgspec.structs.replace(self, epochs=epochs, snapshots=snapshots)
         smoothing = SMOOTHING if n_rows <= SMOOTHED_ROWS else 0.0
         return msgspec.structs.replace(
