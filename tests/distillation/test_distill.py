@@ -290,6 +290,19 @@ def refusal(*args: Any, **given: Any) -> str:
     return str(raised.value)
 
 
+def test_labels_alone_are_no_distillation() -> None:
+    recipe = Recipe(cache=False, synthetic=0.0, hard_label_weight=1.0)
+    with pytest.raises(UserError, match="the teacher has no say"):
+        potstill.distill(cancer(), teachers=LogisticRegressionPipeline(), student=TREES, recipe=recipe)
+
+
+def test_without_synthetic_rows_students_are_told_more_than_labels() -> None:
+    found = distil_cancer(False, recipe={"synthetic": 0.0})
+    students = [one for one in found.candidates if one.role == "student"]
+    assert students
+    assert all(one.targets.hard_label_weight < 1.0 for one in students)
+
+
 @pytest.mark.parametrize("n_rows", [170, 186])
 def test_a_table_of_another_length_is_refused(n_rows: int) -> None:
     X, y = load_wine(return_X_y=True, as_frame=True)

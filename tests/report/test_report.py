@@ -400,17 +400,21 @@ def test_the_verdict_says_no_more_than_the_interval_bears(binary, gap, said):
 
 
 def test_the_verdict_says_when_the_twin_ships(binary):
-    facts = msgspec.structs.replace(with_gap(bare(binary), gain=(-0.03, -0.05, -0.01)), shipped="twin")
-    assert verdict(facts).endswith(" The artifact holds the twin.")
-    assert "ships is-twin" in render(facts)
-
-
-def test_the_verdict_says_why_the_twin_is_the_student(binary):
-    facts = msgspec.structs.replace(with_gap(bare(binary), gain=(0.0, 0.0, 0.0)), shipped="twin")
+    facts = msgspec.structs.replace(
+        with_gap(bare(binary), gain=(0.0, 0.0, 0.0)), shipped="twin", untaught=True
+    )
     assert verdict(facts) == (
         "Distillation did not help here: on the validation rows nothing the teacher taught was better "
         "than the labels alone, so the artifact holds the hard-label twin, scored here on 1,000 test rows."
     )
+    assert "ships is-twin" in render(facts)
+
+
+def test_a_twin_of_smoothed_labels_is_not_praised_as_a_student(binary):
+    facts = msgspec.structs.replace(with_gap(bare(binary), gain=(0.03, 0.01, 0.05)), untaught=True)
+    assert verdict(facts).startswith("Distillation did not help here: on the validation rows nothing")
+    assert "ships is-student" in render(facts)
+    assert "no teacher had a part in it" in render(facts)
 
 
 def test_no_ratio_where_the_edge_is_noise(binary):

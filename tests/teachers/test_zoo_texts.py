@@ -111,6 +111,7 @@ def test_time_decides_how_many_members_there_are() -> None:
             n_rows=8_000,
             n_answers=0,
             mean_words=20,
+            mean_pieces=28,
             time_s=seconds,
             threads=2,
             checkpoint=None,

@@ -19,6 +19,7 @@ from potstill.teachers.zoo_transformers import (
     TransformerMember,
     Work,
     default_checkpoint,
+    measured_pace,
     transformer_members,
 )
 from potstill.types import BaggedTrainable, Column, Dataset, OutOfFoldTeacher, Schema, Task
@@ -139,16 +140,20 @@ def test_the_first_keeps_its_encoder_for_students(checkpoint: str, tmp_path: Pat
 
 
 def test_the_time_decides_how_many_and_how_long(checkpoint: str) -> None:
-    def planned(time_s: float, classes: int = 2, n_answers: int = 0) -> list[TransformerMember]:
+    def planned(
+        time_s: float, classes: int = 2, n_answers: int = 0, pace: float = 1.0
+    ) -> list[TransformerMember]:
         task = Task("multiclass", "y", tuple(range(classes)))
         work = Work(
             task=task,
             n_rows=1_000_000,
             n_answers=n_answers,
             mean_words=20,
+            mean_pieces=28,
             time_s=time_s,
             threads=2,
             checkpoint=checkpoint,
+            pace=pace,
         )
         members = transformer_members(work)
         assert all(isinstance(member, TransformerMember) for member in members)
@@ -175,6 +180,18 @@ def test_the_time_decides_how_many_and_how_long(checkpoint: str) -> None:
     assert 1 not in many
     # Answers are part of the time.
     assert planned(40, n_answers=3_000_000)[0].epochs < scarce[0].epochs
+    # A machine that takes four times as long has a quarter of the epochs in the same time by the clock.
+    slow, quarter = planned(182, pace=4.0), planned(50)  # of which 6 s for the beginning
+    assert [member.epochs for member in slow] == [member.epochs for member in quarter]
+    assert slow[0].limit_s == pytest.approx(4 * quarter[0].limit_s)  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("pretrained", [True, False])
+def test_the_pace_is_measured(checkpoint: str, pretrained: bool) -> None:
+    pace = measured_pace(checkpoint if pretrained else None, 12.3)
+    assert 0.01 < pace < 10_000
+    steps = np.log(pace) / np.log(1.1)
+    assert steps == pytest.approx(np.round(steps), abs=1e-6)
 
 
 def test_the_default_checkpoint_can_be_read() -> None:

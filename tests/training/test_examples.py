@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import msgspec
 import narwhals as nw
 import numpy as np
@@ -102,3 +104,21 @@ def test_only_a_twin_is_smoothed(transfer: TransferSet) -> None:
     )
     np.testing.assert_array_equal(one.teacher_probs, other.teacher_probs)
     np.testing.assert_array_equal(one.hard_weight, other.hard_weight)
+
+
+def test_the_unit_of_the_weights_does_not_matter(transfer: TransferSet) -> None:
+    """Synthetic rows weigh what a real row weighs on average, whether weights add up to 1 or are counts."""
+    real, held_out = transfer.rows["real"], transfer.rows["held_out"]
+    own = np.array([1.0, 1.0, 2.0, 2.0, 3.0, 3.0])
+
+    def told(unit: float) -> Floats:
+        rows = {
+            **transfer.rows,
+            "real": dataclasses.replace(real, weight=unit * own),
+            "held_out": dataclasses.replace(held_out, weight=unit * own[:2]),
+        }
+        weighed = dataclasses.replace(transfer, rows=rows)
+        return make_examples(weighed, tensors(), Targets(), temperature=1.0, origins=ORIGINS).weight
+
+    np.testing.assert_allclose(told(1e-6), told(200_000.0), rtol=1e-5)
+    np.testing.assert_allclose(told(1.0)[:6] / told(1.0)[-1], own / own.mean(), rtol=1e-5)

@@ -143,6 +143,35 @@ def test_where_fits_are_heavy_student_and_twin_end_with_equally_long_ones(lesson
     assert any(one.role == "twin_smoothed" for one in found.candidates)
 
 
+def test_the_best_kin_may_have_no_twin_where_time_was_short(
+    lesson: Lesson, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Better(Constant):
+        name: ClassVar[str] = "better"
+        kin: ClassVar[str] = "better"
+
+    running = search(replace(lesson, heavy=True), Budget(), limit_s=3.0, short_share=0.2)
+    attempt = running._trials.attempt
+
+    def without_twin(trials: list[Trial], **more: Any) -> None:
+        attempt([one for one in trials if one.student.kin != "better" or one.targets != LABELS_ONLY], **more)
+
+    monkeypatch.setattr(running._trials, "attempt", without_twin)
+    found = running.run([Constant(), Better(size=2.0)], KINDS)
+    assert found.student.student.kin == "better"
+    assert {one.student.kin for one in found.candidates if one.is_twin} == {"constants"}
+
+
+def test_a_student_is_never_told_labels_alone(lesson: Lesson) -> None:
+    """Whatever is changed at random under a time limit: that would be a twin that counts as distilled."""
+    kinds = [msgspec.structs.replace(kind, synthetic=0.0, unlabeled=False) for kind in KINDS]
+    running = search(lesson, Budget(), limit_s=3.0)
+    running._trials.attempt([running._trials.twin_of(Constant()), Trial(Constant(), kinds[0], KD())])
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        assert not running._changed("student", kinds, rng).targets.labels_only
+
+
 def test_a_refit_has_the_effort_of_the_search(lesson: Lesson) -> None:
     running = search(lesson, Budget())
     found = running.run([TREES], KINDS, free_size=False)

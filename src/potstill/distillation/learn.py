@@ -285,6 +285,11 @@ def kinds_of_target(taught: Taught, recipe: Recipe, preferred: Sequence[Targets]
     """The kinds of target worth a trial with this transfer set, the most promising first.
 
     ``preferred`` takes the place of those that are tried for tables.
+
+    Raises
+    ------
+    UserError
+        Labels alone are asked for, of rows that all have one: the teacher would have no say.
     """
     more = {"unlabeled", "synthetic"} & taught.transfer.rows.keys()
     asked = {} if recipe.real_targets is None else {"real": recipe.real_targets}
@@ -292,9 +297,15 @@ def kinds_of_target(taught: Taught, recipe: Recipe, preferred: Sequence[Targets]
     kinds = kinds or _kinds_for_tables(taught, recipe)
     if recipe.hard_label_weight is not None:
         kinds = [msgspec.structs.replace(kind, hard_label_weight=recipe.hard_label_weight) for kind in kinds]
-    if "synthetic" not in more:
-        kinds = [msgspec.structs.replace(kind, synthetic=0.0) for kind in kinds]
-    return list(dict.fromkeys(kinds))
+    lacking = {name: none for name, none in (("unlabeled", False), ("synthetic", 0.0)) if name not in more}
+    kinds = [msgspec.structs.replace(kind, **lacking) for kind in kinds]
+    told = [kind for kind in dict.fromkeys(kinds) if not kind.labels_only]
+    if not told:
+        raise UserError(
+            "With a label weight of 1, and no rows but those that have a label, the teacher has no say.",
+            hint="Lower the weight of the labels, or let there be synthetic or unlabelled rows.",
+        )
+    return told
 
 
 def _kinds_for_tables(taught: Taught, recipe: Recipe) -> list[Targets]:

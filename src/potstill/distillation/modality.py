@@ -230,16 +230,20 @@ def _text_encoder(schema: Schema, rows: Rows, more: Rows | None, recipe: Recipe)
 
 def _text_members(train: Dataset, recipe: Recipe, time: Time) -> list[Trainable]:
     from potstill.teachers.zoo_texts import default_text_members
-    from potstill.teachers.zoo_transformers import Work
+    from potstill.teachers.zoo_transformers import Work, measured_pace
 
+    checkpoint = checkpoint_of(recipe)
+    mean_pieces = _mean_pieces(train, checkpoint)
     work = Work(
         task=train.task,
         n_rows=len(train),
         n_answers=time.answers,
         mean_words=_mean_words(train),
+        mean_pieces=mean_pieces,
         time_s=PLANNED * time.seconds,
         threads=time.threads,
-        checkpoint=checkpoint_of(recipe),
+        checkpoint=checkpoint,
+        pace=measured_pace(checkpoint, mean_pieces),
     )
     return default_text_members(work)
 
@@ -250,8 +254,21 @@ def _new_texts(train: Dataset) -> float:
 
 
 def _mean_words(train: Dataset) -> float:
-    texts = joined_texts(train.rows[:MEASURED_TEXTS, :], train.schema)
-    return float(np.mean([len(text.split()) for text in texts]))
+    return float(np.mean([len(text.split()) for text in _some_texts(train)]))
+
+
+def _mean_pieces(train: Dataset, checkpoint: str | None) -> float:
+    """As the encoder cuts them: scripts without blanks have no words to reckon by."""
+    from potstill.networks.fine_tuning import lengths_of
+    from potstill.teachers.zoo_transformers import MOST_PIECES, tokenizer_for
+
+    texts = _some_texts(train)
+    cut = tokenizer_for(checkpoint) if checkpoint else fresh_wordpiece(texts, max_pieces=MOST_PIECES)
+    return float(lengths_of(cut.ids(texts)).mean())
+
+
+def _some_texts(train: Dataset) -> list[str]:
+    return joined_texts(train.rows[:MEASURED_TEXTS, :], train.schema)
 
 
 TABLES = Modality(

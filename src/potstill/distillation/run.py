@@ -70,7 +70,8 @@ def distill(
         in the recipe.
     pick
         Number, from 1, of the candidate to ship, as the report gives it; None ships the best in the budget. A
-        run with the same seed numbers them the same, and `Result.pick` picks without another run.
+        run with the same seed numbers them the same, unless a time limit decides how many there are;
+        `Result.pick` picks without another run.
     progress
         Told how far the work is; None is silent.
 

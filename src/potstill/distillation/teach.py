@@ -130,7 +130,9 @@ def teach(
     """
     asked = (recipe.teacher_time or prepared.modality.teacher_s, limit_s)
     teacher_s = min(seconds for seconds in (*asked, LONGEST_S) if seconds is not None)
+    begin = time.monotonic()
     members = _members(teachers, prepared, recipe, teacher_s)
+    planned_s = time.monotonic() - begin  # a default ensemble looks how fast this machine is
     if limit_s is not None:
         prepared = _affordable(members, prepared, limit_s)
     store = _store(recipe)
@@ -140,7 +142,7 @@ def teach(
         folds=prepared.folds,
         store=store,
         seed=seed,
-        time_limit_s=teacher_s if teachers is None else None,
+        time_limit_s=max(1.0, teacher_s - planned_s) if teachers is None else None,
         workers=joblib.cpu_count() if teachers is None else 1,
         progress=progress,
     )

@@ -115,6 +115,8 @@ class ReportFacts(msgspec.Struct, frozen=True):
         Model to what else was measured of it.
     shipped
         Which of the two small models is in the artifact.
+    untaught
+        What is in the artifact learned from labels alone: it is the twin, or one whose labels were smoothed.
     sentence
         The verdict in words; empty lets `potstill.report.verdict` write it from the evidence.
     candidates
@@ -152,6 +154,7 @@ class ReportFacts(msgspec.Struct, frozen=True):
     evidence: Evidence
     models: dict[str, ModelFacts] = {}
     shipped: Literal["student", "twin"] = "student"
+    untaught: bool = False
     sentence: str = ""
     candidates: tuple[CandidateFacts, ...] = ()
     validation_losses: dict[str, float] = {}

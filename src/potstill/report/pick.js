@@ -25,7 +25,7 @@
     add(panel, "p", row.dataset.ships ? "This one is in the artifact; the same again:" : "To ship this one:");
     const line = add(panel, "div", "");
     line.className = "command";
-    const code = add(line, "code", panel.dataset.command.replace("N", number));
+    const code = add(line, "code", panel.dataset.command.replace(/N$/, number));
     if (navigator.clipboard) {
       const button = add(line, "button", "Copy");
       button.type = "button";

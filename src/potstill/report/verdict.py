@@ -38,10 +38,13 @@ def verdict(facts: ReportFacts) -> str:
     name = words.in_text(metric)
     gain = f"{_signed(gap.gain.low, metric)} to {_signed(gap.gain.high, metric)}"
     rows = f"{facts.evidence.n_rows:,} test rows"
-    if facts.shipped == "twin" and gap.gain.low == gap.gain.high == 0.0:
+    if facts.shipped == "twin" or facts.untaught:
+        labels, twin = "the labels alone", "the hard-label twin"
+        if facts.shipped != "twin":
+            labels, twin = "labels without a teacher", "another twin than the one it is compared with"
         return (
             "Distillation did not help here: on the validation rows nothing the teacher taught was better "
-            f"than the labels alone, so the artifact holds the hard-label twin, scored here on {rows}."
+            f"than {labels}, so the artifact holds {twin}, scored here on {rows}."
         )
     if gap.gain.high < 0.0:
         said = (
@@ -62,8 +65,6 @@ def verdict(facts: ReportFacts) -> str:
         said += _smoothing(facts, metric)
     if gap.edge_is_noise:
         said += " The teacher is not provably better than the twin, so there is no gap to recover."
-    if facts.shipped == "twin":
-        said += " The artifact holds the twin."
     return said
 
 
@@ -130,6 +131,8 @@ def _gap_number(facts: ReportFacts, metric: str) -> BigNumber:
     interval = f"95\u00a0% interval {words.percent(gap.low)} to {words.percent(gap.high)}"
     if gap.high < 0.0:
         interval += "; below 0, the twin is better"
+    if facts.untaught and facts.shipped != "twin":
+        interval += "; no teacher had a part in it"
     return BigNumber(name, words.percent(gap.value), interval)
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from potstill.modalities.image import ImageEncoder
 from potstill.teachers.digests import digest
-from potstill.teachers.zoo_member import VERSION, Scale
+from potstill.teachers.zoo_member import VERSION, Scale, pace_of
 from potstill.types import Dataset, Floats, Task, Trainable
 
 if TYPE_CHECKING:
@@ -273,7 +273,7 @@ def measured_pace(shape: Sequence[int]) -> float:
         begin = time.perf_counter()
         fit_network(member, pixels, labels, None, task, seed=0)
         seconds = min(seconds, time.perf_counter() - begin)
-    return seconds / (len(pixels) * member.training_s(shape))
+    return pace_of(seconds, len(pixels) * member.training_s(shape))
 
 
 def least_pictures(n_rows: int) -> int:

@@ -50,6 +50,14 @@ class Shape(NamedTuple):
         return self.n_numeric + self.n_categorical
 
 
+def pace_of(measured_s: float, reckoned_s: float) -> float:
+    """How many times as long as reckoned something takes here, in steps of a tenth.
+
+    No two measurements agree to the last digit, and a run that is begun again must plan the same members.
+    """
+    return float(1.1 ** np.round(np.log(measured_s / reckoned_s) / np.log(1.1)))
+
+
 @dataclass(frozen=True, eq=False)
 class Scale:
     """How a member's own answers become those of the task.

@@ -16,7 +16,7 @@ from potstill.modalities.pretrained_pieces import wordpiece_of
 from potstill.modalities.text import joined_texts
 from potstill.networks.bert_folder import default_checkpoint, read_shape
 from potstill.teachers.digests import digest, file_digest
-from potstill.teachers.zoo_member import VERSION, Scale
+from potstill.teachers.zoo_member import VERSION, Scale, pace_of
 from potstill.types import Dataset, Floats, Task, Trainable
 
 if TYPE_CHECKING:
@@ -24,14 +24,12 @@ if TYPE_CHECKING:
 
 __all__ = ["TransformerMember", "default_checkpoint", "transformer_members"]
 
-PIECES_PER_WORD, PIECES_AROUND = 1.3, 2
-"""Word pieces that a word is cut into on average, and those around a text."""
-
 MOST_PIECES = 128
 """Of a text; what comes after is not read."""
 
 OPERATIONS_PER_S = 1.8e11
-"""Multiplications and additions that one core does each second, in bfloat16, training or answering."""
+"""Multiplications and additions that one core does each second, training or answering, in bfloat16 where the
+processor multiplies matrices of those; how much slower others are is measured."""
 
 MOST_EPOCHS, MOST_EPOCHS_MANY = 4, 8
 """Epochs at most, with up to ten classes and with more."""
@@ -48,6 +46,7 @@ LEAST_FITTING = 0.15
 """Part of a member's time that is for its fit, however many rows it is asked about."""
 
 _BEGINNING_S = 6.0
+_PACE_ROWS, _PACE_STEPS = 32, 2
 
 
 class TransformerMember(msgspec.Struct, frozen=True, kw_only=True):
@@ -186,7 +185,7 @@ class Work(NamedTuple):
         Rows with labels.
     n_answers
         Rows that every member is asked about.
-    mean_words
+    mean_words, mean_pieces
         Of a text.
     time_s
         Seconds for all fits and answers of all members.
@@ -194,15 +193,19 @@ class Work(NamedTuple):
         Cores there are; each fit uses one, and as many members as cores are at work side by side.
     checkpoint
         Folder of a pretrained encoder, or None.
+    pace
+        How many times as long as reckoned transformers take here, see `measured_pace`.
     """
 
     task: Task
     n_rows: int
     n_answers: int
     mean_words: float
+    mean_pieces: float
     time_s: float
     threads: int
     checkpoint: str | None
+    pace: float = 1.0
 
 
 def transformer_members(work: Work) -> list[Trainable]:
@@ -216,9 +219,9 @@ def transformer_members(work: Work) -> list[Trainable]:
     The best first. It keeps its encoder where that is fine-tuned.
     """
     n_rows, n_answers, checkpoint = work.n_rows, work.n_answers, work.checkpoint
-    n_pieces = min(PIECES_PER_WORD * work.mean_words + PIECES_AROUND, MOST_PIECES)
+    n_pieces = work.mean_pieces
     most = (MOST_EPOCHS if work.task.n_outputs <= 10 else MOST_EPOCHS_MANY) * (1 if checkpoint else 3)
-    core_s = max(work.time_s - _BEGINNING_S, work.time_s / 2) * work.threads
+    core_s = max(work.time_s - _BEGINNING_S, work.time_s / 2) * work.threads / work.pace
     members = _varied(checkpoint, most)
     epoch_s = msgspec.structs.replace(members[0], epochs=1).seconds(n_rows, n_pieces)
     asked_s = msgspec.structs.replace(members[0], epochs=0).seconds(n_answers, n_pieces)
@@ -230,13 +233,30 @@ def transformer_members(work: Work) -> list[Trainable]:
     own_s = core_s / _shares(count, work.threads)
     seconds = max(own_s - asked_s, LEAST_FITTING * own_s)
     planned = [
-        msgspec.structs.replace(_within(member, seconds, n_rows, n_pieces), limit_s=seconds)
+        msgspec.structs.replace(_within(member, seconds, n_rows, n_pieces), limit_s=work.pace * seconds)
         for member in members[:count]
     ]
     if not planned[0].epochs:
         return [planned[0]]  # heads on one and the same encoder would answer alike
     keeps = checkpoint is not None
     return [msgspec.structs.replace(planned[0], keeps_encoder=keeps), *planned[1:]]
+
+
+def measured_pace(checkpoint: str | None, n_pieces: float) -> float:
+    """How many times as long as reckoned an encoder learns here: a few steps on noise, some seconds.
+
+    Parameters
+    ----------
+    checkpoint
+        As in `Work`.
+    n_pieces
+        Of a text.
+    """
+    from potstill.teachers.zoo_fine_tuning import step_s
+
+    member = TransformerMember(name="pace", checkpoint=checkpoint, epochs=_PACE_STEPS)
+    width = max(1, round(n_pieces))
+    return pace_of(step_s(member, _PACE_ROWS, width), member.seconds(_PACE_ROWS, width) / member.epochs)
 
 
 def _varied(checkpoint: str | None, epochs: int) -> list[TransformerMember]:

@@ -161,7 +161,7 @@ def _piece(
         teacher = standardised(replace(soft, probs=probs), scale)
     labels = _labels(dataset.labels, n, dataset.task.is_classification, scale)
     labelled = ~np.isnan(labels) if labels.dtype.kind == "f" else labels >= 0
-    weight = np.ones(n) if dataset.weight is None else dataset.weight[:n]
+    weight = np.ones(n) if dataset.weight is None else dataset.weight[:n] / _unit(transfer)
     return Examples(
         tensors={name: values[:n] for name, values in tensors.items()},
         teacher_probs=teacher,
@@ -169,6 +169,12 @@ def _piece(
         hard_weight=np.where(labelled, targets.hard_label_weight, 0.0).astype(np.float32),
         weight=weight.astype(np.float32),
     )
+
+
+def _unit(transfer: TransferSet) -> float:
+    """The mean weight of a real row: rows without a weight of their own, as synthetic ones, weigh as much."""
+    weight = transfer.rows["real"].weight
+    return 1.0 if weight is None else float(weight.mean()) or 1.0
 
 
 def _labels(labels: Labels | None, n: int, classification: bool, scale: tuple[float, float]) -> Labels:

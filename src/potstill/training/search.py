@@ -213,7 +213,8 @@ class Search:
             self._trials.attempt(list(self._other_targets(best, kinds)))
             if self._trials.lesson.task.is_classification:
                 smoothed = msgspec.structs.replace(LABELS_ONLY, smoothing=SMOOTHINGS[-1])
-                self._trials.attempt([replace(self._trials.leader("twin", best).trial, targets=smoothed)])
+                twins = self._trials.leaders("twin", best)[:1]  # there may have been no time for one
+                self._trials.attempt([replace(one.trial, targets=smoothed) for one in twins])
             self._trials.attempt(
                 [
                     replace(self._trials.leader("student", best).trial, objective=o)
@@ -365,6 +366,7 @@ class Search:
         if side == "student":
             weights = [min(max(trial.targets.hard_label_weight + step, 0.0), 1.0) for step in (-0.25, 0.25)]
             told = [msgspec.structs.replace(trial.targets, hard_label_weight=weight) for weight in weights]
-            changes += [replace(trial, targets=targets) for targets in (*told, *kinds)]
+            told = [targets for targets in (*told, *kinds) if not targets.labels_only]
+            changes += [replace(trial, targets=targets) for targets in told]
             changes += [replace(trial, objective=objective) for objective in self._objectives]
         return changes[rng.integers(len(changes))]
