@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import narwhals as nw
 import numpy as np
 import pyarrow as pa
@@ -33,7 +32,7 @@ from potstill.data.pictures import LABEL, are_pictures, is_binary, is_torch_data
 from potstill.data.read import read_rows
 from potstill.data.schema import infer_schema, require_columns
 from potstill.errors import UserError
-from potstill.types import ColumnKind, Dataset, Doubles, DroppedColumn, Ints, Labels, TaskKind
+from potstill.types import ColumnKind, Dataset, Doubles, Ints, Labels, TaskKind
 
 TIME_REASON = "orders the split; as an input it would only extrapolate"
 
@@ -177,12 +176,9 @@ def _load_new(
     inputs = found.inputs if len(kept) == len(found.inputs) else found.inputs[kept, :]
     labels = found.labels if len(kept) == len(found.inputs) else found.labels[kept]
     the_task = infer_task(labels, target, kind)
-    unread = [time] if time is not None and time not in kinds and time not in drop else []
-    schema = infer_schema(inputs, kinds=kinds, drop=[*drop, *unread])
+    unread = {time: TIME_REASON} if time is not None and time not in kinds and time not in drop else {}
+    schema = infer_schema(inputs, kinds=kinds, drop=drop, left_out=unread)
     if unread:
-        reasons = dict.fromkeys(unread, TIME_REASON)
-        dropped = tuple(DroppedColumn(one.name, reasons.get(one.name, one.reason)) for one in schema.dropped)
-        schema = msgspec.structs.replace(schema, dropped=dropped)
         notes.append(
             f"The time column {time!r} orders the split and is no input; declare its kind to keep it."
         )

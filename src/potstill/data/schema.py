@@ -62,6 +62,7 @@ def infer_schema(
     *,
     kinds: Mapping[str, ColumnKind] | None = None,
     drop: Sequence[str] = (),
+    left_out: Mapping[str, str] | None = None,
 ) -> Schema:
     """Say of every column what it is, or why it is left out.
 
@@ -73,19 +74,22 @@ def infer_schema(
         Columns whose kind the caller knows. They are kept even if they look constant or like an identifier.
     drop
         Columns to leave out.
+    left_out
+        More of them, each with the reason to give.
 
     Raises
     ------
     UserError
-        A name in ``kinds`` or ``drop`` is no column, a column holds values of several kinds or none of the
-        kind declared, or no column is left.
+        A name given is no column, a column holds values of several kinds or none of the kind declared, or no
+        column is left.
     """
     declared = dict(kinds or {})
-    require_columns(rows, [*declared, *drop])
+    gone = {**(left_out or {}), **dict.fromkeys(drop, "left out as asked")}
+    require_columns(rows, [*declared, *gone])
     texts = [
-        name for name in rows.columns if name not in drop and name not in declared and _is_prose(rows, name)
+        name for name in rows.columns if name not in gone and name not in declared and _is_prose(rows, name)
     ]
-    said: dict[str, Column | str] = dict.fromkeys(drop, "left out as asked")
+    said: dict[str, Column | str] = {**gone}
     said |= dict.fromkeys(texts, "free text beside other columns: declare it text to use it")
     said |= {name: _infer_column(rows, name, declared.get(name)) for name in rows.columns if name not in said}
     if all(isinstance(found, str) for found in said.values()):

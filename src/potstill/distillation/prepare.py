@@ -138,7 +138,7 @@ def prepare(
     )
     notes = list(loaded.notes)
     parts_index = split_rows(loaded, recipe, seed=seed, has_test=test is not None)
-    whole = _schema_without(loaded.dataset, parts_index.test, recipe)
+    whole = _schema_without(loaded.dataset, parts_index.test)
     whole = replace(whole, schema=with_monotone(whole.schema, recipe.monotone, whole.task))
     notes += describe_monotone(whole.schema, whole.task)
     parts: dict[Part, Dataset] = {
@@ -207,13 +207,19 @@ def split_rows(loaded: Loaded, recipe: Recipe, *, seed: int, has_test: bool) -> 
     )
 
 
-def _schema_without(dataset: Dataset, test: Ints, recipe: Recipe) -> Dataset:
-    """``dataset`` with its schema inferred anew, the held-out test rows not looked at."""
+def _schema_without(dataset: Dataset, test: Ints) -> Dataset:
+    """``dataset`` with its columns described anew, the held-out test rows not looked at.
+
+    What is left out, and of what kind a column is, stays as all rows say: with gaps where rows are held out,
+    a column that counts them would no longer look like it.
+    """
     if not len(test):
         return dataset
-    seen = np.setdiff1d(np.arange(len(dataset)), test)
-    timed = () if recipe.time is None or recipe.time in recipe.columns else (recipe.time,)
-    schema = infer_schema(dataset.rows[seen, :], kinds=recipe.columns, drop=(*recipe.drop, *timed))
+    schema = infer_schema(
+        dataset.rows[np.setdiff1d(np.arange(len(dataset)), test), :],
+        kinds={column.name: column.kind for column in dataset.schema.columns},
+        left_out={column.name: column.reason for column in dataset.schema.dropped},
+    )
     return replace(dataset, schema=schema)
 
 

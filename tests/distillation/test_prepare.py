@@ -1,0 +1,55 @@
+"""What the held-out test rows may not decide, and what they may."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from potstill import Recipe
+from potstill.data import load_dataset
+from potstill.distillation.prepare import Prepared, prepare
+from potstill.types import DroppedColumn, Silent
+
+N = 100
+
+
+def prepared(rows: Any, *, test: Any = None, **recipe: Any) -> Prepared:
+    return prepare(
+        rows,
+        target="y",
+        sample_weight=None,
+        test=test,
+        unlabeled=None,
+        recipe=Recipe(synthetic=0, **recipe),
+        seed=0,
+        progress=Silent(),
+    )
+
+
+def table(**columns: Any) -> pd.DataFrame:
+    numbers = np.random.default_rng(0).normal(size=N)
+    return pd.DataFrame({"x": numbers, **columns, "y": np.arange(N) % 2})
+
+
+def test_a_row_counter_stays_out_where_test_rows_leave_gaps() -> None:
+    rows = table(n=np.arange(N))
+    for schema in (load_dataset(rows, target="y").dataset.schema, prepared(rows).schema):
+        assert schema.names == ("x",)
+        assert schema.dropped == (DroppedColumn("n", "identifier: it counts the rows"),)
+
+
+def test_a_kind_is_that_of_all_rows_and_the_values_those_of_the_rows_looked_at() -> None:
+    days = [f"2021-02-{at % 20 + 1:02d}" for at in range(N - 1)]
+    flags = np.where(np.arange(N) < N - 1, 0.0, 1.0)
+    rows = table(day=[*days, "unknown"], flag=flags, order=np.arange(N), gap=[*range(N - 1), None])
+    parts = prepared(rows, time="order")
+    day, flag, gap = parts.schema.columns[1:]
+    assert (day.name, day.kind, len(day.levels)) == ("day", "categorical", 20)
+    assert (flag.kind, flag.low, flag.high) == ("numeric", 0.0, 0.0)
+    assert (gap.low, gap.high, gap.has_missing) == (0.0, N * 0.8 - 1, False)
+    assert parts.schema.dropped == (
+        DroppedColumn("order", "orders the split; as an input it would only extrapolate"),
+    )
+    assert parts.parts["test"].rows["day"][-1] == "unknown"
