@@ -53,3 +53,16 @@ def test_a_kind_is_that_of_all_rows_and_the_values_those_of_the_rows_looked_at()
         DroppedColumn("order", "orders the split; as an input it would only extrapolate"),
     )
     assert parts.parts["test"].rows["day"][-1] == "unknown"
+
+
+def test_a_column_of_several_kinds_can_be_dropped() -> None:
+    """Of the training rows and of others, while texts beside it are read as numbers."""
+    rows = table(note=[1, "two", None, 4.0] * (N // 4), size=[f"{at / 7}" for at in range(N)])
+    read = {"drop": ("note",), "columns": {"size": "numeric"}}
+    parts = prepared(rows, test=rows, **read)
+    assert parts.schema.names == ("x", "size")
+    assert parts.schema.dropped == (DroppedColumn("note", "left out as asked"),)
+    assert parts.parts["test"].rows["note"].to_list() == rows["note"].to_list()
+    assert parts.parts["test"].rows["size"][7] == 1.0
+    assert prepared(rows, **read).data_hash == parts.data_hash
+    assert prepared(rows.assign(note=[*rows["note"][:-1], "more"]), **read).data_hash != parts.data_hash

@@ -40,7 +40,7 @@ def same_columns(inputs: nw.DataFrame[Any], like: Dataset) -> tuple[nw.DataFrame
     same = inputs.select(wanted)
     for name in [name for name in wanted if name in kinds]:
         _check_kind(arrow_column(same, name), name, kinds[name], arrow_column(like.rows, name))
-    texts = [name for name in wanted if is_text(arrow_column(like.rows, name).type)]
+    texts = [name for name in wanted if name in kinds and is_text(arrow_column(like.rows, name).type)]
     same = converted(same, kinds, text=texts)
     if same.implementation != like.rows.implementation:
         same = nw.DataFrame.from_arrow(same.to_arrow(), backend=like.rows.implementation)
@@ -63,11 +63,9 @@ def converted(
             changed[name] = to_texts(values, name)
     if not changed:
         return rows
-    # The metadata would turn the new columns back into the types pandas had.
-    table = rows.to_arrow().replace_schema_metadata(None)
-    for name, values in changed.items():
-        table = table.set_column(table.column_names.index(name), name, values)
-    return nw.DataFrame.from_arrow(table, backend=rows.implementation)
+    # Not by way of the whole frame: a column that is left out may have no Arrow type.
+    new = nw.DataFrame.from_arrow(pa.table(changed), backend=rows.implementation)
+    return rows.with_columns(*(new[name] for name in changed))
 
 
 _READ_AS: dict[ColumnKind, Callable[[pa.Array, str], Any]] = {

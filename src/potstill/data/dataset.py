@@ -171,7 +171,7 @@ def _load_new(
             f"Wanted columns to predict {target!r} from, but there is no other column.",
             hint="is the file read with the right delimiter?",
         )
-    kept, said = _with_pictures(found.inputs, kept, kinds)
+    kept, said = _with_pictures(found.inputs, kept, kinds, drop)
     notes += said
     inputs = found.inputs if len(kept) == len(found.inputs) else found.inputs[kept, :]
     labels = found.labels if len(kept) == len(found.inputs) else found.labels[kept]
@@ -203,7 +203,8 @@ def _load_like(found: _Found, like: Dataset) -> Loaded:
     if found.labels is not None:
         kept, n_missing, said = _labelled(found.labels, like.task.target)
         notes += said
-    kept, said = _with_pictures(inputs, kept, {column.name: column.kind for column in like.schema.columns})
+    kinds = {column.name: column.kind for column in like.schema.columns}
+    kept, said = _with_pictures(inputs, kept, kinds, [column.name for column in like.schema.dropped])
     notes += said
     inputs = inputs if len(kept) == len(inputs) else inputs[kept, :]
     if found.labels is not None:
@@ -220,12 +221,12 @@ def _load_like(found: _Found, like: Dataset) -> Loaded:
 
 
 def _with_pictures(
-    inputs: nw.DataFrame[Any], kept: Ints, kinds: Mapping[str, ColumnKind]
+    inputs: nw.DataFrame[Any], kept: Ints, kinds: Mapping[str, ColumnKind], drop: Sequence[str]
 ) -> tuple[Ints, list[str]]:
     """Of the rows ``kept`` those whose pictures can be read, and a note about the others."""
     columns = []
     for name in inputs.columns:
-        if not _may_hold_files(inputs, name) or kinds.get(name, "image") != "image":
+        if name in drop or not _may_hold_files(inputs, name) or kinds.get(name, "image") != "image":
             continue
         values = arrow_column(inputs, name)
         if is_binary(values.type) and (name in kinds or are_pictures(values)):

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from potstill.data.columns import arrow_column, is_day, is_number, is_text, to_numbers, to_texts
 from potstill.data.pictures import is_binary
+from potstill.errors import UserError
 from potstill.types import Dataset
 
 _CHUNK_ROWS = 65_536
@@ -34,7 +35,7 @@ def content_hash(dataset: Dataset) -> str:
     digest = hashlib.sha256()
     digest.update(msgspec.json.encode([dataset.task, len(dataset), dataset.rows.columns]))
     for name in dataset.rows.columns:
-        for block in _blocks(arrow_column(dataset.rows, name), name):
+        for block in _blocks(_column(dataset, name), name):
             digest.update(block)
     for role, values in (("labels", dataset.labels), ("weight", dataset.weight), ("groups", dataset.groups)):
         digest.update(f"{role}:{0 if values is None else len(values)}".encode())
@@ -42,6 +43,14 @@ def content_hash(dataset: Dataset) -> str:
             for block in _blocks(pa.array(values), role):
                 digest.update(block)
     return digest.hexdigest()
+
+
+def _column(dataset: Dataset, name: str) -> pa.Array:
+    """The values of a column; as Python writes them where they are of several kinds and so left out."""
+    try:
+        return arrow_column(dataset.rows, name)
+    except UserError:
+        return pa.array([repr(value) for value in dataset.rows[name].to_list()], pa.large_string())
 
 
 def _blocks(values: pa.Array, name: str) -> Iterator[bytes]:
