@@ -87,6 +87,25 @@ def test_pickled_it_answers_the_same() -> None:
     assert fitted.score(X, labels) > 0.9
 
 
+@pytest.mark.parametrize("names", [np.array(["yes", "no"]), np.array([2, 1]), np.array([1.0, 2.0])])
+def test_a_teacher_fitted_on_the_same_labels_is_adopted(names: Any) -> None:
+    X, y = load_breast_cancer(return_X_y=True)
+    labels = names[y]
+    fitted = DistilledClassifier(ExtraTreesClassifier(20).fit(X, labels), student=SMALL, recipe=FAST)
+    assert fitted.fit(X, labels).score(X, labels) > 0.9
+    assert fitted.model_.task.classes == tuple(sorted(names.tolist()))
+    assert set(fitted.predict(X)) == set(names.tolist())
+
+
+def test_an_empty_text_is_no_class() -> None:
+    X, y = load_wine(return_X_y=True)
+    with pytest.raises(UserError) as raised:
+        classifier().fit(X, np.array(["red", "", "white"])[y])
+    assert str(raised.value) == (
+        "An empty text is a missing label, not a class.\n\nhint: Give the class a name."
+    )
+
+
 def test_artifact_is_the_model() -> None:
     X, y = load_diabetes(return_X_y=True, as_frame=True)
     fitted = DistilledRegressor(

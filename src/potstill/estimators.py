@@ -157,13 +157,15 @@ class DistilledClassifier(ClassifierMixin, _Distilled):  # type: ignore[misc]
         """
         rows, labels = _validated(self, X, y, reset=True)
         check_classification_targets(labels)
-        self.classes_, codes = np.unique(labels, return_inverse=True)
+        self.classes_ = np.unique(labels)
         if len(self.classes_) < 2:
             raise UserError(
                 f"Classifier can't train when only one class is present; got {self.classes_[0]!r} alone."
             )
+        if "" in self.classes_.tolist():
+            raise UserError("An empty text is a missing label, not a class.", hint="Give the class a name.")
         kind: TaskKind = "binary" if len(self.classes_) == 2 else "multiclass"
-        self._distill(rows, codes, sample_weight, kind)
+        self._distill(rows, np.asarray(labels), sample_weight, kind)
         return self
 
     def predict_proba(self, X: Any) -> Floats:
