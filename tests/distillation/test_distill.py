@@ -248,6 +248,26 @@ def test_impossible_budget_ships_the_closest_and_says_what_gives() -> None:
     assert any("No student keeps the budget" in note for note in run.notes)
 
 
+def test_levels_that_no_student_can_shed_are_named() -> None:
+    rng = np.random.default_rng(0)
+    planes = rng.permutation([f"N{at:05d}" for at in range(400)] * 3)
+    rows = pd.DataFrame({"x": rng.normal(size=1_200), "plane": planes, "day": ["even", "odd"] * 600})
+    rows["y"] = np.where(rows["x"] > 0, "late", "in time")
+    run = potstill.distill(
+        rows,
+        target="y",
+        teachers=lambda told: np.where(told["x"] > 0, 0.9, 0.1),
+        student=GBDT(rounds=5, leaves=4),
+        budget=Budget(size_kb=5.0),
+        recipe=Recipe(cache=False, folds=2, synthetic=0, test_fraction=0.0),
+    )
+    said = next(note for note in run.notes if note.startswith("No student keeps the budget."))
+    assert said.endswith(
+        " kB where 5 kB are allowed; loosen the budget, or let the student go without columns whose levels "
+        "take much of it: 'plane' (about 8 kB)."
+    )
+
+
 def test_the_account_in_the_file_counts_as_its_bytes() -> None:
     student = MLP(hidden=(16,), numeric_embedding=None, epochs=5)  # as large fitted again as before
     for fraction in (0.2, 0.0):

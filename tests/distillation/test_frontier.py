@@ -46,6 +46,44 @@ def test_another_budget_chooses_again(result: Result) -> None:
     assert len(other.artifact) <= smallest.assessment.size_bytes
 
 
+def test_memory_is_measured_where_only_the_other_budget_limits_it(
+    result: Result, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert {one.assessment.memory_bytes for one in result.candidates} == {None}
+    monkeypatch.setattr("potstill.distillation.learn.measure_memory", len)
+    smallest = min(one.assessment.size_bytes for one in result.candidates)
+    other = result.within(Budget(memory_mb=1.001 * smallest / 1e6))
+    assert [one.assessment.size_bytes for one in other.candidates if one.fits_budget] == [smallest]
+    assert other.facts is not None
+    assert [one.size_bytes for one in other.facts.candidates if one.chosen] == [smallest]
+
+
+@pytest.mark.parametrize(
+    ("budget", "said"),
+    [
+        (
+            Budget(max_columns=29),
+            "The candidates see 30 columns; none keeps a budget of 29.\n\n"
+            "hint: Run again with max_columns in the budget: columns are picked before the search.",
+        ),
+        (
+            Budget(opset=17),
+            "The candidates were measured in ONNX operator set 21; in 17 they have other sizes and speeds."
+            "\n\nhint: Run again with this opset in the budget.",
+        ),
+    ],
+)
+def test_a_limit_that_cannot_be_kept_afterwards_is_refused(result: Result, budget: Budget, said: str) -> None:
+    with pytest.raises(UserError) as raised:
+        result.within(budget)
+    assert str(raised.value) == said
+
+
+def test_limits_that_all_candidates_keep_are_no_obstacle(result: Result) -> None:
+    other = result.within(Budget(max_columns=30, opset=21))
+    assert other.card.content_hash == result.card.content_hash
+
+
 @pytest.mark.parametrize("number", [0, 1000])
 def test_a_number_that_no_candidate_has_is_refused(result: Result, number: int) -> None:
     with pytest.raises(UserError) as raised:

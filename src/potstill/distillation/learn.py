@@ -14,6 +14,7 @@ import numpy as np
 from potstill.artifact import Calibration, Card, Model, Softmax, load
 from potstill.distillation.account import foreseen
 from potstill.distillation.judge import Judge
+from potstill.distillation.limits import judgeable, over_budget
 from potstill.distillation.modality import begun, families_of
 from potstill.distillation.prepare import Prepared
 from potstill.distillation.recipe import Recipe
@@ -190,18 +191,23 @@ def settle(
     Raises
     ------
     UserError
-        There is no such candidate.
+        There is no such candidate, or the budget limits what candidates cannot be judged by afterwards.
     """
-    found, allowed = searched.found, budget or searched.budget
+    found, allowed = searched.found, searched.budget
     if budget is not None:
-        found = choose(under(budget, found.candidates))
+        allowed = judgeable(budget, searched.budget, searched.assess.schema)
+        tried = found.candidates
+        if allowed.memory_mb is not None:
+            progress.start("measuring memory")
+            tried = tuple(searched.assess.with_memory(one) for one in tried)
+        found = choose(under(allowed, tried))
     if pick is not None:
         found = replace(found, student=_picked(found, pick))
     wanted = [found.student, found.twin, *([found.twin_smoothed] if found.twin_smoothed else [])]
     progress.start("fitting on all rows", len(wanted))
     searched.refit(wanted)
     progress.advance(len(wanted))
-    notes = _over_budget(found.student, allowed) if pick is None else ()
+    notes = over_budget(found.student, allowed, searched.assess.schema) if pick is None else ()
     for note in notes:
         progress.note(note)
     student = searched.again(found.student, allowed)
@@ -259,26 +265,6 @@ def _named(student: Student, prepared: Prepared) -> Student:
             hint="Leave the student out to search them all.",
         )
     return begun(student, prepared.recipe)
-
-
-def _over_budget(chosen: Candidate, budget: Budget) -> tuple[str, ...]:
-    """What would have to give where nothing keeps the budget."""
-    if chosen.fits_budget:
-        return ()
-    needed = chosen.assessment
-    wanted = []
-    if budget.size_kb is not None:
-        wanted.append(f"{needed.size_bytes / 1000:.0f} kB where {budget.size_kb:g} kB are allowed")
-    if budget.latency_ms is not None:
-        wanted.append(
-            f"{needed.latency_us.p99 / 1000:.3f} ms at p99 where {budget.latency_ms:g} ms are allowed"
-        )
-    if budget.memory_mb is not None and needed.memory_bytes is not None:
-        wanted.append(f"{needed.memory_bytes / 1e6:.1f} MB of memory where {budget.memory_mb:g} are allowed")
-    return (
-        f"No student keeps the budget. The one that ships needs {' and '.join(wanted)}; loosen the budget, "
-        "or name a smaller student.",
-    )
 
 
 def kinds_of_target(taught: Taught, recipe: Recipe, preferred: Sequence[Targets] = ()) -> list[Targets]:
@@ -343,14 +329,14 @@ class Assessor:
     ) -> None:
         self._budget = budget
         self._judge = judge
-        self._schema = prepared.schema
+        self.schema = prepared.schema
         self._encoder = prepared.encoder
         self._valid = prepared.parts["valid"]
         self._rows = single_rows(self._valid)
         blank = Card(
             name=prepared.parts["train"].task.target,
             task=self._valid.task,
-            schema=self._schema,
+            schema=self.schema,
             calibration=Softmax(),
             reference=foreseen_reference(prepared),
         )
@@ -366,6 +352,14 @@ class Assessor:
             latency_us=quiet_latency(load(artifact), self._rows),
             memory_bytes=measure_memory(artifact) if self._budget.memory_mb is not None else None,
         )
+
+    def with_memory(self, candidate: Candidate) -> Candidate:
+        """``candidate`` with what its file takes of memory, where that was not measured."""
+        if candidate.assessment.memory_bytes is not None:
+            return candidate
+        file = self.file_of(candidate.fitted, self._judge.calibration_of(candidate))
+        assessment = replace(candidate.assessment, memory_bytes=measure_memory(file))
+        return replace(candidate, assessment=assessment)
 
     def file_of(self, fitted: FittedStudent, calibration: Calibration) -> bytes:
         """The file that would ship, but for the figures in its account."""

@@ -98,7 +98,16 @@ class Result:
         return self._settled(number, None)
 
     def within(self, budget: Budget) -> Result:
-        """The result for another budget, out of what this run has tried; all is refitted and measured."""
+        """The result for another budget, out of what this run has tried; all is refitted and measured.
+
+        Where the budget limits memory and the run's did not, every candidate's is measured now: a matter of
+        a second each. They stay in the operator set they were searched in.
+
+        Raises
+        ------
+        UserError
+            It allows fewer columns than the candidates see, or only an older operator set.
+        """
         return self._settled(None, budget)
 
     def frontier(self, folder: str | Path, *, progress: Progress | None = None) -> tuple[FrontierPoint, ...]:
