@@ -120,6 +120,15 @@ def test_the_command_line_page_is_current() -> None:
     assert loaded(ROOT / "docs" / "generate_cli.py").page() == current, "run ./dev docs"
 
 
+def test_every_variant_of_the_ablation_is_a_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    variants = loaded(ROOT / "benchmarks" / "ablation.py").VARIANTS
+    for _, fields, _ in variants.values():
+        potstill.Recipe.from_dict(fields)
+    page = (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
+    assert f"4 sets, {len(variants)} variants" in page
+
+
 def test_the_readmes_table_is_that_of_the_results() -> None:
     benchmark = loaded(ROOT / "benchmarks" / "readme.py")
     results = {path.stem: json.loads(path.read_text()) for path in sorted(benchmark.RESULTS.glob("*.json"))}
