@@ -276,6 +276,14 @@ def test_a_budget_for_all_columns_picks_none(most: int | None) -> None:
     assert picked == Picked(given)
 
 
+def test_where_time_is_up_the_rest_go_at_once() -> None:
+    picked = pick_columns(
+        taught(QUICK), prepared(), budget=Budget(max_columns=MOST), seed=0, limit_s=0.0, progress=Silent()
+    )
+    assert [len(point.names) for point in picked.curve] == [len(USED), MOST]
+    assert len(picked.prepared.schema.names) == MOST
+
+
 @pytest.mark.parametrize("most", [0, -1])
 def test_no_column_at_all_is_refused_before_the_teacher_is_asked(most: int) -> None:
     def teacher(rows: pd.DataFrame) -> None:

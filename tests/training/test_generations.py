@@ -136,6 +136,11 @@ def searched(lesson: Lesson, **more: Any) -> tuple[Candidate, ...]:
     return found.candidates
 
 
+def test_where_time_is_up_nobody_is_asked(lesson: Lesson, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("potstill.training.search.next_generation", lambda *_: pytest.fail("asked"))
+    assert {one.targets.generation for one in searched(lesson, limit_s=0.0)} == {0}
+
+
 def test_generations_are_brought_up_and_told_by_labels_first(lesson: Lesson) -> None:
     tried = searched(lesson)
     later = [one for one in tried if one.targets.generation]

@@ -1,7 +1,9 @@
-"""Which few columns are worth most to the student: backward elimination on the transfer set."""
+"""Which few columns are worth most: backward elimination by trees fitted on the transfer set."""
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -16,6 +18,7 @@ from potstill.objectives import KD, MSE
 from potstill.students import GBDT
 from potstill.training.examples import Targets
 from potstill.training.lesson import Fit, Trial
+from potstill.training.pace import LEAST_S
 from potstill.types import (
     TABLE_KINDS,
     Budget,
@@ -32,18 +35,21 @@ from potstill.types import (
 KEPT = 0.75
 """Part of the columns that is left after each round, at least one being dropped."""
 
+SHARE = 0.25
+"""Part of the student's time that picking them may take under a time limit."""
+
 JUDGED_ROWS = 2_000
 """Validation rows on which a column is shuffled to see what it is worth, at most."""
 
 JUDGE = GBDT(size=0.5)
-"""The student whose loss decides: trees are quick, and need no column scaled."""
+"""The student whose loss decides, whatever ships: trees are quick, and need no column scaled."""
 
 TAUGHT = Targets(hard_label_weight=0.5, real="in_sample", synthetic=0.25)
 
 
 @dataclass(frozen=True)
 class ColumnPoint:
-    """What a student is worth with so many columns.
+    """What so many columns are worth to the trees that choose them.
 
     Parameters
     ----------
@@ -101,27 +107,43 @@ def check_can_pick(budget: Budget, schema: Schema) -> None:
 
 
 def pick_columns(
-    taught: Taught, prepared: Prepared, *, budget: Budget, seed: int, progress: Progress
+    taught: Taught,
+    prepared: Prepared,
+    *,
+    budget: Budget,
+    seed: int,
+    limit_s: float | None = None,
+    progress: Progress,
 ) -> Picked:
     """The most valuable columns, as many as the budget allows.
 
     From all columns on, trees are fitted on the transfer set, each column is shuffled in the validation rows,
-    and the quarter whose shuffling costs least is dropped, down to one column.
+    and the quarter whose shuffling costs least is dropped, down to one column. Where the time for it is used
+    up, the rest are dropped at once, down to those that the budget allows.
+
+    Parameters
+    ----------
+    limit_s
+        Seconds there are for the student, of which this may take `SHARE`; None without a limit.
     """
     most = budget.max_columns
     if most is None or most >= len(prepared.schema.columns):
         return Picked(prepared)
     names = prepared.schema.names
     progress.start("picking the columns")
+    end = math.inf if limit_s is None else time.monotonic() + SHARE * limit_s
     curve = []
     while True:
         seen = prepared.seeing(names)
-        fitted = _fitted(taught, seen, seed)
+        # Fewer columns take less time: as much of what is left as of the columns will go.
+        fit_s = None if limit_s is None else max(LEAST_S, (1 - KEPT) * (end - time.monotonic()))
+        fitted = _fitted(taught, seen, seed, fit_s)
         curve.append(_point(fitted, seen))
         progress.advance(1, note=f"{len(names)} columns: {curve[-1].loss:.4g}")
-        if len(names) == 1:
+        late = time.monotonic() >= end
+        if len(names) == 1 or (late and len(names) <= most):
             break
-        count = int(len(names) * KEPT)
+        count = 0 if late else int(len(names) * KEPT)
         count = min(len(names) - 1, max(count, most) if len(names) > most else max(1, count))
         worth = _worth(fitted, seen, seed)
         best = set(sorted(names, key=lambda name: -worth[name])[:count])
@@ -135,10 +157,10 @@ def pick_columns(
     return Picked(prepared.seeing(chosen.names), tuple(curve), (note,))
 
 
-def _fitted(taught: Taught, prepared: Prepared, seed: int) -> FittedStudent:
+def _fitted(taught: Taught, prepared: Prepared, seed: int, limit_s: float | None) -> FittedStudent:
     objective = KD() if prepared.parts["train"].task.is_classification else MSE()
     lesson = make_lesson(taught, prepared, seed=seed)
-    return lesson.fit([Fit(Trial(JUDGE, TAUGHT, objective))])[0].student
+    return lesson.fit([Fit(Trial(JUDGE, TAUGHT, objective), time_limit_s=limit_s)])[0].student
 
 
 def _point(fitted: FittedStudent, prepared: Prepared) -> ColumnPoint:

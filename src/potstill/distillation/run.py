@@ -130,7 +130,9 @@ def distill(
             progress=progress,
         )
     with clock.stage("student"):
-        chosen = pick_columns(taught, prepared, budget=allowed, seed=seed, progress=progress)
+        chosen = pick_columns(
+            taught, prepared, budget=allowed, seed=seed, limit_s=clock.student_s(), progress=progress
+        )
         searched = search_students(
             taught,
             chosen.prepared,

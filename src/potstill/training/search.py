@@ -1,4 +1,7 @@
-"""The best student under a budget, and the best twin: same families, same sizes, as many fits.
+"""The best student under a budget, and the best twin: same families, same sizes, the same time for each fit.
+
+Students are fitted for other kinds of target and other temperatures too. A twin has neither: it is tried with
+more settings and with smoothed labels instead, which need not come to as many fits.
 
 The search narrows by stages, as successive halving does, but every candidate is fitted to the end. First each
 kin's first family, at a size the budget allows, as a student and as a twin: kins far behind the best are left
@@ -27,6 +30,7 @@ it fits. All choices are made on validation rows.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import final
@@ -125,6 +129,7 @@ class Search:
         self._trials = Trials(lesson, assess=assess, budget=budget, pace=self._pace, progress=self._progress)
         self._told: list[Targets] = []
         self._told_loss: float | None = None
+        self._asking_s = 0.0
 
     def run(self, families: Sequence[Student], kinds: Sequence[Targets], *, free_size: bool = True) -> Found:
         """Search over ``families`` and ``kinds`` of target.
@@ -176,17 +181,23 @@ class Search:
             self._bring_up()
 
     def _renew(self, kinds: Sequence[Targets]) -> bool:
-        """Begin the next generation, with its ``kinds`` of target, if it has better answers to learn from."""
-        made = next_generation(self._trials.lesson, self._trials.tried)
+        """Begin the next generation, with its ``kinds`` of target, if it has better answers to learn from.
+
+        Not where there is less time left than asking for the last one's answers took, on one core.
+        """
+        lesson = self._trials.lesson
+        if self._pace.left_s(self._trials.tried) <= lesson.workers * self._asking_s:
+            return False
+        begin = time.monotonic()
+        made = next_generation(lesson, self._trials.tried)
+        self._asking_s = time.monotonic() - begin
         if made is None:
             return False
         before = made.teacher_loss if self._told_loss is None else self._told_loss
         if made.loss > BETTER * before:
             return False
         self._told_loss = made.loss
-        self._trials.lesson = replace(
-            self._trials.lesson, generations=(*self._trials.lesson.generations, made.transfer)
-        )
+        self._trials.lesson = replace(lesson, generations=(*lesson.generations, made.transfer))
         self._told = kinds_of_generation(len(self._trials.lesson.generations), kinds)
         return True
 
