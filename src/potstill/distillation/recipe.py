@@ -55,7 +55,8 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     real_targets
         Whether the soft targets of labelled rows are ``out_of_fold`` or ``in_sample``; None searches.
     synthetic
-        Synthetic rows for each real one; 0 for none; None decides by rows and validation.
+        Synthetic rows for each real one; 0 for none; None decides by the number of rows. Students are fitted
+        with all of them and with none, and the validation rows decide.
     augmenter
         Name of the augmenter that makes them (see ``potstill parts``); None takes the one for the data.
     encoder

@@ -75,14 +75,14 @@ class CandidateFacts(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class ColumnFacts(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What the student is worth with the best so many columns.
+    """What the best so many columns are worth to the trees that chose them, whatever student ships.
 
     Parameters
     ----------
     names
         The columns, the one added last at the end.
     loss
-        On the validation rows, as of the candidates.
+        Of these trees on the validation rows.
     low, high
         Its 95 % interval; None where there is none.
     chosen
