@@ -137,6 +137,21 @@ def test_nothing_is_mixed_in_short_courses_and_many_labels_are_not_smoothed() ->
         assert (planned.mixing, planned.smoothing) == (mixing, smoothing)
 
 
+@pytest.mark.parametrize("n_rows", [10_000, 60_000])
+def test_where_time_is_short_members_are_narrower_and_see_more(n_rows: int) -> None:
+    shape = (28, 28, 1)
+
+    def planned(pace: float) -> ConvolutionalMember:
+        members = default_image_members(
+            n_rows=n_rows, n_answers=n_rows, shape=shape, time_s=1_260, threads=2, pace=pace
+        )
+        return members[0]  # type: ignore[return-value]
+
+    assert planned(1.0).widths == ZOO_OF_IMAGES[0].widths
+    assert planned(5.5).widths < ZOO_OF_IMAGES[0].widths
+    assert planned(5.5).epochs * n_rows > 400_000 if n_rows == 60_000 else planned(5.5).epochs >= 30
+
+
 def test_a_slower_machine_gets_less_to_do() -> None:
     def learnt_s(pace: float) -> float:
         members = default_image_members(

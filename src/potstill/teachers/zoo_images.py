@@ -43,7 +43,10 @@ is done: more are not learnt by heart in so few epochs."""
 _BEGINNING_S, _PACE_STEPS, _PACE_TIMES = 5.0, 8, 3
 LEAST_PICTURES, LEAST_PASSES = 100_000, 20
 """Pictures times epochs that a member should see at least for each of its snapshots, or epochs where pictures
-are few: where time is shorter, members are narrower."""
+are few."""
+
+WIDE_PICTURES, WIDE_PASSES = 480_000, 30
+"""The same for a member of full width: where time is shorter, members are narrower and see more."""
 
 _ENOUGH, _ENOUGH_PASSES = 2, 15
 """Times as many a member should see, and epochs: where time is shorter, fewer members learn longer, and each
@@ -234,11 +237,11 @@ def default_image_members(
         How many times as long as reckoned everything takes here, see `measured_pace`.
     """
     core_s = max(time_s - _BEGINNING_S, time_s / 2) * threads / pace
-    least = least_pictures(n_rows)
+    least, wide = least_pictures(n_rows), min(WIDE_PICTURES, WIDE_PASSES * n_rows)
     for factor in _LIGHTER:
         members = [_narrowed(each, factor) for each in ZOO_OF_IMAGES]
         first = members[:_FEWEST_MEMBERS]
-        if sum(each.cost_s(shape, least, n_answers) for each in first) <= core_s:
+        if sum(each.cost_s(shape, wide, n_answers) for each in first) <= core_s:
             break
     count = len(members)
     while True:
