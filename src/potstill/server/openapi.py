@@ -9,9 +9,11 @@ from potstill import __version__
 from potstill.artifact import Model
 from potstill.server.models import Served
 from potstill.server.tensors import COLUMN_DATATYPES
+from potstill.types import Column
 
 _JSON = "application/json"
 _ERRORS = {"400": "The request is wrong.", "404": "There is no such model.", "413": "Too large."}
+_FILE = {"type": "string", "contentEncoding": "base64"}
 _VALUES: dict[str, Any] = {
     "numeric": {"type": ["number", "boolean", "null"]},
     "boolean": {"anyOf": [{"type": ["boolean", "null"]}, {"enum": [0, 1]}, {"enum": ["true", "false"]}]},
@@ -21,7 +23,7 @@ _VALUES: dict[str, Any] = {
         "examples": ["2024-05-31"],
     },
     "text": {"type": ["string", "null"]},
-    "image": {"type": "string", "contentEncoding": "base64"},
+    "image": {"anyOf": [_FILE, {"type": "array", "description": "Its pixels, channels last, 0 to 255."}]},
 }
 _COMMON = {"401": "A token is needed.", "408": "Took too long.", "429": "Too many requests at once."}
 
@@ -77,15 +79,8 @@ def _row(model: Model) -> dict[str, Any]:
 def _infer(model: Model) -> dict[str, Any]:
     """A request of one row; with more rows the shapes and data are longer, other datatypes convert."""
     tensors = [
-        _object(
-            {
-                "name": {"const": column.name},
-                "shape": {"const": [1]},
-                "datatype": {"const": COLUMN_DATATYPES[column.kind]},
-                "data": {"type": "array", "minItems": 1, "maxItems": 1, "items": _VALUES[column.kind]},
-            }
-        )
-        for column in model.schema.columns
+        _picture(each) if each.shape else _tensor(each.name, COLUMN_DATATYPES[each.kind], _VALUES[each.kind])
+        for each in model.schema.columns
     ]
     n_columns = len(tensors)
     fields = {
@@ -99,6 +94,32 @@ def _infer(model: Model) -> dict[str, Any]:
         "id": {"type": ["string", "null"]},
     }
     return {**_object(fields), "required": ["inputs"]}
+
+
+def _tensor(name: str, datatype: str, value: dict[str, Any]) -> dict[str, Any]:
+    """A tensor of one such value."""
+    return _object(
+        {
+            "name": {"const": name},
+            "shape": {"const": [1]},
+            "datatype": {"const": datatype},
+            "data": {"type": "array", "minItems": 1, "maxItems": 1, "items": value},
+        }
+    )
+
+
+def _picture(column: Column) -> dict[str, Any]:
+    """A tensor of one picture, as its pixels or as a file."""
+    side = {"type": "integer", "minimum": 1}
+    shape = {
+        "type": "array",
+        "prefixItems": [{"const": 1}, side, side, {"const": column.shape[2]}],
+        "items": False,
+        "minItems": 4,
+    }
+    pixels = {"type": "array", "minItems": 1, "items": {"type": "integer", "minimum": 0, "maximum": 255}}
+    fields = {"name": {"const": column.name}, "shape": shape, "datatype": {"const": "UINT8"}, "data": pixels}
+    return {"anyOf": [_object(fields), _tensor(column.name, "BYTES", _FILE)]}
 
 
 def _takes(summary: str, schema: str, answer: dict[str, Any]) -> dict[str, Any]:
