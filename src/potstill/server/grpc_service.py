@@ -33,6 +33,7 @@ from potstill.server.tensors import (
     raw_values,
     tensor_of_bytes,
     tensor_of_json,
+    text_or_file,
 )
 
 if TYPE_CHECKING:
@@ -261,12 +262,7 @@ def _values(tensor: Message) -> list[Any]:
     if field is None:
         raise bad_request(f"Input {tensor.name!r} of datatype {tensor.datatype!r} must come raw.")
     values = list(getattr(tensor.contents, field))
-    if tensor.datatype != "BYTES":
-        return values
-    try:
-        return [value.decode() for value in values]
-    except UnicodeDecodeError:
-        raise bad_request(f"Input {tensor.name!r} holds text that is not UTF-8.") from None
+    return [text_or_file(tensor.name, value) for value in values] if tensor.datatype == "BYTES" else values
 
 
 def _told(tensor: Tensor, *, raw: bool) -> dict[str, Any]:

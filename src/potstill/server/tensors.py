@@ -245,19 +245,28 @@ def _check_count(name: str, shape: tuple[int, ...], got: int) -> None:
         )
 
 
+def text_or_file(name: str, value: bytes) -> str | bytes:
+    """A value of BYTES: text, or the file of a picture, which stays the bytes it is.
+
+    Raises
+    ------
+    RequestError
+        It is neither.
+    """
+    try:
+        return value if is_picture_file(value) else value.decode()
+    except UnicodeDecodeError:
+        raise bad_request(f"Input {name!r} holds text that is not UTF-8.") from None
+
+
 def _texts_of_bytes(name: str, raw: bytes, wanted: int) -> list[str | bytes]:
-    """Texts, and files of pictures, which stay the bytes they are."""
     texts: list[str | bytes] = []
     at = 0
     while at < len(raw) and len(texts) <= wanted:
         (length,) = struct.unpack_from("<I", raw, at) if at + 4 <= len(raw) else (len(raw),)
         if at + 4 + length > len(raw):
             raise bad_request(f"The bytes of input {name!r} end in the middle of a text.")
-        value = raw[at + 4 : at + 4 + length]
-        try:
-            texts.append(value if is_picture_file(value) else value.decode())
-        except UnicodeDecodeError:
-            raise bad_request(f"Input {name!r} holds text that is not UTF-8.") from None
+        texts.append(text_or_file(name, raw[at + 4 : at + 4 + length]))
         at += 4 + length
     return texts
 
