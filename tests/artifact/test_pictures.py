@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from potstill.artifact.pictures import (
     MAX_BYTES,
+    announced_pixels,
     data_url,
     is_picture_file,
     picture_of,
@@ -120,6 +121,15 @@ def test_refused(value: Any, word: str) -> None:
     assert word in refusal.value.wanted
     assert refusal.value.hint
     assert len(str(refusal.value.value)) < 200
+
+
+def test_a_header_says_how_many_pixels_there_are() -> None:
+    file = file_of(noise(40, 30))
+    for form in (file, file[:60], base64.b64encode(file).decode(), {"bytes": file}, pnm_bytes(noise(40, 30))):
+        assert announced_pixels(form) == 1200
+    assert announced_pixels(file_of(noise(40, 30), "JPEG")) == 1200
+    for other in (None, 7, "rubbish", b"", noise(40, 30), {"bytes": "x"}, _bomb()):
+        assert announced_pixels(other) == 0
 
 
 @given(

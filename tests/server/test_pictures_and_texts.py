@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import io
 import json
 import struct
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,9 +19,11 @@ from sklearn.datasets import load_digits
 from starlette.testclient import TestClient
 
 import potstill
+from potstill.artifact import pictures
 from potstill.artifact.pictures import png_bytes
 from potstill.server import Settings
 from potstill.server.app import Server, make_app
+from potstill.server.errors import RequestError
 from potstill.server.grpc_service import MESSAGES, Service
 from potstill.server.models import Models
 from potstill.students import NGram, ResidualCNN
@@ -166,7 +170,106 @@ def test_over_grpc(folder: Path) -> None:
         np.testing.assert_allclose(np.reshape(found.contents.fp32_contents, (-1, 2)), wanted, atol=1e-5)
 
 
-def test_the_document_names_them(client: TestClient) -> None:
-    rows = client.get("/openapi.json").json()["components"]["schemas"]
-    assert rows["Row.digits"]["properties"]["image"]["contentEncoding"] == "base64"
-    assert "string" in rows["Row.notes"]["properties"]["note"]["type"]
+def files_request(files: list[bytes], *, raw: bool) -> Any:
+    request = MESSAGES["ModelInferRequest"](
+        model_name="digits", inputs=[{"name": "image", "datatype": "BYTES", "shape": [len(files)]}]
+    )
+    if raw:
+        request.raw_input_contents.append(b"".join(struct.pack("<I", len(each)) + each for each in files))
+    else:
+        request.inputs[0].contents.bytes_contents.extend(files)
+    return request
+
+
+@pytest.mark.parametrize("raw", [False, True])
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_picture_files_over_grpc(folder: Path, raw: bool, count: int, kind: str) -> None:
+    image = pytest.importorskip("PIL.Image")
+    files = []
+    for picture in pixels()[:count, :, :, 0]:
+        stream = io.BytesIO()
+        image.fromarray(picture).save(stream, kind)
+        files.append(stream.getvalue())
+    service = Service(Server(Settings(str(folder)), Models(folder)))
+    answer = asyncio.run(service.model_infer(files_request(files, raw=raw)))
+    wanted = potstill.load(folder / "digits.onnx").predict_proba({"image": files})
+    place = [each.name for each in answer.outputs].index("probabilities")
+    got = (
+        np.frombuffer(answer.raw_output_contents[place], np.float32)
+        if raw
+        else np.array(answer.outputs[place].contents.fp32_contents)
+    )
+    np.testing.assert_allclose(got.reshape(-1, 2), wanted, atol=1e-5)
+
+
+def test_too_many_pixels_are_refused_by_the_headers(folder: Path) -> None:
+    """The files are cut behind the header: whoever decodes them finds another fault."""
+    cut = [png_bytes(picture)[:45] for picture in pixels()[:2]]
+    texts = [base64.b64encode(file).decode() for file in cut]
+    said = (
+        "The pictures of the request have 128 pixels together; at most 100 are taken. Send fewer at a time, "
+        "or smaller ones."
+    )
+    settings = Settings(str(folder), max_pixels=100)
+    with TestClient(make_app(settings)) as client:
+        rows = [{"image": text} for text in texts]
+        answer = client.post("/v1/models/digits:predict", json={"instances": rows})
+        assert (answer.status_code, answer.json()) == (400, {"error": said})
+        alone = client.post("/v1/models/digits:predict", json={"instances": rows[:1]})
+        assert (alone.status_code, "takes pictures" in alone.json()["error"]) == (400, True)
+        head = {"name": "image", "datatype": "BYTES", "shape": [2]}
+        answer = client.post("/v2/models/digits/infer", json={"inputs": [{**head, "data": texts}]})
+        assert (answer.status_code, answer.json()) == (400, {"error": said})
+        raw = b"".join(struct.pack("<I", len(file)) + file for file in cut)
+        assert binary(client, "digits", head, raw).json() == {"error": said}
+    service = Service(Server(settings, Models(folder)))
+    for raw_contents in (False, True):
+        with pytest.raises(RequestError) as refusal:
+            asyncio.run(service.model_infer(files_request(cut, raw=raw_contents)))
+        assert (refusal.value.status, refusal.value.message) == (400, said)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_pictures_are_decoded_beside_the_loop_and_not_kept(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    threads = []
+    of_file = pictures._of_file
+
+    def noted(data: bytes) -> pictures.Picture:
+        threads.append(threading.current_thread().name)
+        return of_file(data)
+
+    monkeypatch.setattr(pictures, "_of_file", noted)
+    app = make_app(Settings(str(folder)))
+    with TestClient(app) as client:
+        predicted(client, "digits", [{"image": base64.b64encode(png_bytes(pixels()[0])).decode()}] * count)
+    assert len(threads) == count
+    assert all(name.startswith("potstill-pictures") for name in threads)
+    watch = app.state.server.models.named("digits").watch
+    assert (watch._n_noted, watch.report().n_rows) == (0, count)
+
+
+def test_the_document_says_what_is_taken(client: TestClient) -> None:
+    jsonschema = pytest.importorskip("jsonschema_rs")
+    document = client.get("/openapi.json").json()
+    schemas = document["components"]["schemas"]
+    assert "string" in schemas["Row.notes"]["properties"]["note"]["type"]
+
+    def fits(name: str, body: Any) -> bool:
+        whole = {"components": document["components"], "$ref": f"#/components/schemas/{name}"}
+        fitting: bool = jsonschema.Draft202012Validator(whole).is_valid(body)
+        return fitting
+
+    text = base64.b64encode(png_bytes(pixels()[0])).decode()
+    for picture in (text, pixels()[0].tolist()):
+        body = {"instances": [{"image": picture}]}
+        assert fits("Rows.digits", body)
+        predicted(client, "digits", body["instances"])
+    as_pixels = {"name": "image", "datatype": "UINT8", "shape": [1, 8, 8, 1], "data": [0] * 64}
+    as_file = {"name": "image", "datatype": "BYTES", "shape": [1], "data": [text]}
+    for tensor in (as_pixels, as_file):
+        assert fits("Infer.digits", {"inputs": [tensor]})
+        inferred(client.post("/v2/models/digits/infer", json={"inputs": [tensor]}))
+    assert not fits("Infer.digits", {"inputs": [{**as_file, "datatype": "UINT8"}]})

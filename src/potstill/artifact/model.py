@@ -164,11 +164,13 @@ class Model:
         "_tokenizer",
         "card",
         "classes",
+        "picture_columns",
     )
 
     def __init__(self, session: ort.InferenceSession, card: Card, *, probes: str, source: str) -> None:
         self.card = card
         self.classes: tuple[Label, ...] = card.task.classes
+        self.picture_columns = tuple(column.name for column in card.schema.columns if column.shape)
         self._labels: NDArray[Any] = np.array(self.classes)
         self._session = session
         self._tokenizer = None if card.tokenizer is msgspec.UNSET else card.tokenizer

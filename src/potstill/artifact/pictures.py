@@ -13,7 +13,8 @@ import io
 import re
 import struct
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -117,6 +118,23 @@ def pictures_of(values: Sequence[Any] | NDArray[Any], channels: int | None = Non
     return column
 
 
+def announced_pixels(value: Any) -> int:
+    """Height times width of a picture that is a file, or base64 text of one, as its header says it.
+
+    Nothing is decoded. 0 for all else: pixels that came as such, and what `picture_of` refuses.
+    """
+    try:
+        data = _file_in(value)
+        if data is None:
+            return 0
+        if plain := _PNM.match(data):
+            return int(plain[2]) * int(plain[3])
+        with _opened(data) as image:
+            return int(image.height * image.width)
+    except Refused:
+        return 0
+
+
 def rows_by_size(pictures: Iterable[Picture]) -> dict[tuple[int, ...], list[int]]:
     """The rows of each shape that there is."""
     by_size: dict[tuple[int, ...], list[int]] = {}
@@ -166,17 +184,24 @@ def is_picture_file(data: bytes) -> bool:
 
 
 def _decoded(value: Any) -> Picture:
-    if isinstance(value, dict) and isinstance(value.get("bytes"), bytes):
-        value = value["bytes"]
-    if isinstance(value, str):
-        value = _unwrapped(value)
-    if isinstance(value, (bytes, bytearray, memoryview)):
-        return _of_file(bytes(value))
+    data = _file_in(value)
+    if data is not None:
+        return _of_file(data)
     if is_missing(value):
         raise Refused(_WANTED, value, "A picture cannot be missing: leave the row out.")
     if type(value).__module__.partition(".")[0] == "PIL":
         return _of_pillow(value)
     return _of_array(value)
+
+
+def _file_in(value: Any) -> bytes | None:
+    """The bytes of a file, in whatever form they come; None where the value is of no such form."""
+    if isinstance(value, dict):
+        value = value.get("bytes")
+        return value if isinstance(value, bytes) else None
+    if isinstance(value, str):
+        return _unwrapped(value)
+    return bytes(value) if isinstance(value, (bytes, bytearray, memoryview)) else None
 
 
 def _unwrapped(text: str) -> bytes:
@@ -202,14 +227,21 @@ def _of_file(data: bytes) -> Picture:
             raise Refused(_WANTED, _shown(data), _HINT)
         pixels = np.frombuffer(data, dtype=np.uint8, offset=plain.end())
         return pixels.reshape(height, width, channels)
+    with _opened(data) as image:
+        return _of_pillow(image)
+
+
+@contextmanager
+def _opened(data: bytes) -> Iterator[Any]:
+    """The Pillow image of a file, of which only the header is read; what goes wrong with it is Refused."""
     try:
         from PIL import Image
     except ModuleNotFoundError:
         hint = "pip install pillow, or pass arrays."
         raise Refused("arrays of pixels, as Pillow is not installed", _shown(data), hint) from None
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
-            return _of_pillow(opened)
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            yield image
     except Refused:
         raise
     except Exception as error:  # Pillow's decoders raise what they like on damaged files

@@ -86,6 +86,14 @@ ACCESS = "Access"
     help="Rows of a request.",
 )
 @option(
+    "--max-pixels",
+    default=40.0,
+    show_default=True,
+    type=float,
+    section=LIMITS,
+    help="Million pixels of all pictures of a request.",
+)
+@option(
     "--max-concurrent",
     default=256,
     show_default=True,
@@ -129,6 +137,7 @@ def serve(
     key: Path | None,
     max_body: float,
     max_rows: int,
+    max_pixels: float,
     max_concurrent: int,
     request_timeout: float,
     header_timeout: float,
@@ -171,6 +180,7 @@ def serve(
         source=str(source),
         max_body_bytes=round(max_body * 1e6),
         max_rows=max_rows,
+        max_pixels=round(max_pixels * 1e6),
         max_concurrent=max_concurrent,
         request_timeout_s=request_timeout,
         header_timeout_s=header_timeout,

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple, TypeAlias, final
+from functools import partial
+from typing import Any, NamedTuple, TypeAlias, final
 
 from potstill.artifact import Model
 from potstill.artifact.columns import Feeds, rows_of
+from potstill.artifact.pictures import announced_pixels
 from potstill.errors import UserError
 from potstill.monitoring.ensemble import Row, told_rows
 from potstill.monitoring.metrics import UNNAMED, ServingMetrics
@@ -75,6 +78,9 @@ class Question(NamedTuple):
         return told_rows(self.many, self.served.model)
 
 
+Ask: TypeAlias = Callable[[], Question]
+"""Makes the question of what was read of a request; raises RequestError. Pictures are decoded in it."""
+
 Writer: TypeAlias = Callable[[Floats, Bools | None], Reply]
 """Makes the reply of the answers, and of who gave them."""
 
@@ -116,6 +122,8 @@ class Answers:
     def __init__(self, settings: Settings, models: Models, metrics: ServingMetrics) -> None:
         self._settings, self._models, self._metrics = settings, models, metrics
         self._asking = ThreadPoolExecutor(ENSEMBLE_THREADS, "potstill-cascade")
+        # As many as there are cores, which also bounds the decoded pictures that are in memory at once.
+        self._looking = ThreadPoolExecutor(os.cpu_count(), "potstill-pictures")
         self._waiting: list[_Waiting] = []
         self._readers = {"json": self._read_rows, "oip": self._read_tensors}
 
@@ -146,15 +154,17 @@ class Answers:
             Whether no others of one row are to be expected in this turn.
         """
         call = _Call(protocol)
+        read: tuple[Question, Writer] | None = None
         try:
             served = self._named(call, name, version)
-            read = None if served.cascade is not None else self._readers[protocol](served, headers, body)
+            if served.cascade is None and not served.model.picture_columns:
+                ask, write = self._readers[protocol](served, headers, body)
+                read = ask(), write
         except RequestError as error:
             told(self._refused(call, error))
             return
         except Exception:
             _log_broken()
-            read = None
         if read is None:
             told(None)
             return
@@ -196,8 +206,9 @@ class Answers:
         call, question, write, told = request
         reply = None
         try:
-            outputs = self._computed(question) if outputs is None else outputs
-            reply = None if outputs is None else self._written(call, write, outputs, None)
+            if outputs is not None or not _takes_long(question):
+                outputs = _computed(question) if outputs is None else outputs
+                reply = self._written(call, write, outputs, None)
         except RequestError as error:
             reply = self._refused(call, error)
         except Exception:
@@ -211,8 +222,8 @@ class Answers:
         call = _Call(protocol)
         try:
             served = self._named(call, name, version)
-            question, write = self._readers[protocol](served, headers, body)
-            return self._written(call, write, *await self.outputs(question))
+            ask, write = self._readers[protocol](served, headers, body)
+            return self._written(call, write, *await self.outputs(served, ask))
         except RequestError as error:
             return self._refused(call, error)
         except asyncio.CancelledError:
@@ -221,25 +232,29 @@ class Answers:
             self._count(call, 500)
             raise
 
-    async def outputs(self, question: Question) -> Answered:
+    async def outputs(self, served: Served, ask: Ask) -> Answered:
         """What the rows are answered with, which is watched; of a cascade by the ensemble where it must.
 
         Raises
         ------
         RequestError
-            The row is not as the model takes it.
+            The rows are not as the model takes them.
         """
-        outputs = self._computed(question)
-        if outputs is None:
-            outputs = await asyncio.to_thread(question.served.model.outputs, question.many)
-            _watch(question, outputs)
-        cascade = question.served.cascade
+        loop = asyncio.get_running_loop()
+        if served.model.picture_columns:
+            question, outputs = await loop.run_in_executor(self._looking, _looked_at, ask)
+        else:
+            question = ask()
+            if _takes_long(question):
+                outputs = await asyncio.to_thread(_computed, question)
+            else:
+                outputs = _computed(question)
+        cascade = served.cascade
         if cascade is None:
             return outputs, None
         unsure = cascade.unsure(outputs)
         if not unsure.any():
             return cascade.settle(outputs, unsure, question.told_rows)
-        loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._asking, cascade.settle, outputs, unsure, question.told_rows)
 
     def question_of_tensors(self, served: Served, tensors: Sequence[Tensor]) -> Question:
@@ -248,8 +263,10 @@ class Answers:
         Raises
         ------
         RequestError
-            The tensors are not the model's columns, or hold more rows than are allowed.
+            The tensors are not the model's columns, or hold more rows or pixels than are allowed.
         """
+        files = [each for each in tensors if each.datatype == "BYTES"]
+        self._check_pixels(each.values for each in files if each.name in served.model.picture_columns)
         row = row_of_tensors(tensors, served.model)
         if row is not None:
             return Question(served, row)
@@ -257,42 +274,29 @@ class Answers:
         self._check_rows(rows_of(inputs))
         return Question(served, None, inputs)
 
-    def _read_tensors(self, served: Served, headers: Headers, body: bytes) -> tuple[Question, Writer]:
+    def _question_of_rows(self, served: Served, rows: list[dict[str, Any]]) -> Question:
+        self._check_pixels([row.get(name) for row in rows] for name in served.model.picture_columns)
+        if len(rows) == 1:
+            return Question(served, rows[0])
+        return Question(served, None, feeds_of_rows(rows, served.model), rows)
+
+    def _read_tensors(self, served: Served, headers: Headers, body: bytes) -> tuple[Ask, Writer]:
         length = headers.get(_HEADER_LENGTH)
         asked = oip.read_request(body, None if length is None else length.decode("latin-1"))
 
         def write(outputs: Floats, _: Bools | None) -> Reply:
             return Reply(200, *oip.write_answer(served, asked, answer_tensors(served.model, outputs)))
 
-        return self.question_of_tensors(served, asked.tensors), write
+        return partial(self.question_of_tensors, served, asked.tensors), write
 
-    def _read_rows(self, served: Served, headers: Headers, body: bytes) -> tuple[Question, Writer]:  # noqa: ARG002
+    def _read_rows(self, served: Served, headers: Headers, body: bytes) -> tuple[Ask, Writer]:  # noqa: ARG002
         rows = read_rows(body)
         self._check_rows(len(rows))
 
         def write(outputs: Floats, asked: Bools | None) -> Reply:
             return Reply(200, write_rows(served, outputs, asked))
 
-        if len(rows) == 1:
-            return Question(served, rows[0]), write
-        return Question(served, None, feeds_of_rows(rows, served.model), rows), write
-
-    def _computed(self, question: Question) -> Floats | None:
-        """The model's own answers, which are watched; None where they take so long that others would wait."""
-        model, watch, row = question.served.model, question.served.watch, question.row
-        if row is not None:
-            try:
-                noted, outputs = model.note_one(row)
-            except UserError as error:
-                raise refused(error) from None
-            if watch is not None:
-                watch.observe_one(noted, outputs, row)
-            return outputs
-        if rows_of(question.many) >= THREADED_ROWS:
-            return None
-        outputs = model.outputs(question.many)
-        _watch(question, outputs)
-        return outputs
+        return partial(self._question_of_rows, served, rows), write
 
     def _named(self, call: _Call, name: str, version: str | None) -> Served:
         served = self._models.named(name, version)
@@ -320,13 +324,47 @@ class Answers:
                 f"The request has {n_rows:,} rows; at most {self._settings.max_rows:,} are taken."
             )
 
+    def _check_pixels(self, columns: Iterable[Iterable[Any]]) -> None:
+        """Refuse picture files that are too large together; none of them is decoded yet."""
+        n_pixels = sum(announced_pixels(value) for column in columns for value in column)
+        if n_pixels > self._settings.max_pixels:
+            raise bad_request(
+                f"The pictures of the request have {n_pixels:,} pixels together; at most "
+                f"{self._settings.max_pixels:,} are taken. Send fewer at a time, or smaller ones."
+            )
+
 
 def _log_broken() -> None:
     """The usual way will fail likewise, and say so to the caller."""
     log.exception("a request could not be answered at once")
 
 
-def _watch(question: Question, outputs: Floats) -> None:
-    watch = question.served.watch
+def _takes_long(question: Question) -> bool:
+    """Whether others would have to wait for the answers."""
+    return question.row is None and rows_of(question.many) >= THREADED_ROWS
+
+
+def _computed(question: Question) -> Floats:
+    """The model's own answers, which are watched."""
+    model, watch, row = question.served.model, question.served.watch, question.row
+    if row is not None:
+        try:
+            noted, outputs = model.note_one(row)
+        except UserError as error:
+            raise refused(error) from None
+        if watch is not None:
+            watch.observe_one(noted, outputs, row)
+        return outputs
+    outputs = model.outputs(question.many)
     if watch is not None and len(outputs):
         watch.observe(question.many, outputs, question.rows)
+    return outputs
+
+
+def _looked_at(ask: Ask) -> tuple[Question, Floats]:
+    """A question of pictures and its answers; the watch counts at once, so as not to keep the pictures."""
+    question = ask()
+    outputs = _computed(question)
+    if question.served.watch is not None:
+        question.served.watch.fold()
+    return question, outputs

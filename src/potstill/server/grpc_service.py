@@ -10,6 +10,7 @@ import hmac
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -155,8 +156,9 @@ class Service:
 
     async def _inferred(self, served: Served, request: Message) -> tuple[Message, int]:
         raw = len(request.raw_input_contents) > 0
-        question = self._server.answers.question_of_tensors(served, _tensors(request))
-        outputs, _ = await self._server.answers.outputs(question)
+        answers = self._server.answers
+        ask = partial(answers.question_of_tensors, served, _tensors(request))
+        outputs, _ = await answers.outputs(served, ask)
         names = [each.name for each in request.outputs] or None
         chosen = oip.wanted(names, answer_tensors(served.model, outputs))
         told = MESSAGES["ModelInferResponse"](

@@ -19,6 +19,8 @@ class Settings(msgspec.Struct, frozen=True):
         Larger requests are refused (413).
     max_rows
         Rows of one request (400 beyond).
+    max_pixels
+        Height times width of all picture files of one request, as their headers say it (400 beyond).
     max_concurrent
         Requests at work or waiting at once; more are told to come back (429).
     request_timeout_s
@@ -55,6 +57,7 @@ class Settings(msgspec.Struct, frozen=True):
     source: str
     max_body_bytes: int = 8_000_000
     max_rows: int = 10_000
+    max_pixels: int = 40_000_000
     max_concurrent: int = 256
     request_timeout_s: float = 30.0
     header_timeout_s: float = 10.0
