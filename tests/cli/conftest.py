@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 
 from potstill.artifact import Affine, Card, Softmax
+from potstill.artifact.pictures import png_bytes
 from potstill.cli import potstill as root
 from potstill.cli.guard import guarded
 from potstill.data import load_dataset
 from potstill.export import compose, write_artifact
 from potstill.graph import GraphBuilder
-from potstill.modalities import TabularEncoder
+from potstill.modalities import ImageEncoder, TabularEncoder
 from potstill.types import Dataset, Floats, Tensors
 
 
@@ -115,6 +116,50 @@ def dateless(tmp_path_factory: pytest.TempPathFactory) -> Made:
 @pytest.fixture(scope="session")
 def regressor(tmp_path_factory: pytest.TempPathFactory) -> Made:
     return make(tmp_path_factory.mktemp("regressor"), "price", drop=("paid",))
+
+
+@dataclass(frozen=True)
+class Brightness:
+    """A student without a fit that tells light pictures from dark ones."""
+
+    n_parameters: int = 0
+
+    def logits(self, tensors: Tensors) -> Floats:
+        light = (tensors["pixels"].mean(axis=(1, 2, 3), dtype=np.float32) - 128) / 10
+        return np.stack([-light, light], axis=1)
+
+    def build(self, graph: GraphBuilder, tensors: Mapping[str, str]) -> str:
+        axes = graph.constant(np.array([1, 2, 3]))
+        mean = graph.node("Flatten", graph.node("ReduceMean", tensors["pixels"], axes))
+        light = graph.node("Sub", mean, graph.constant(np.float32(128).reshape(())))
+        return graph.node("MatMul", light, graph.constant(np.array([[-0.1, 0.1]], np.float32)))
+
+
+def write_pictures(folder: Path, **shades: int) -> Path:
+    """Grey PNG files of one shade each, their paths without the suffix, slashes as two underscores."""
+    for name, shade in shades.items():
+        path = folder / f"{name.replace('__', '/')}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(png_bytes(np.full((6, 6, 1), shade, dtype=np.uint8)))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shaded() -> Callable[..., Path]:
+    """Writes a folder of pictures."""
+    return write_pictures
+
+
+@pytest.fixture(scope="session")
+def shades(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of pictures, which are ``dark`` or ``light``."""
+    made = tmp_path_factory.mktemp("shades")
+    folder = write_pictures(made / "train", dark__0=10, dark__1=60, light__0=180, light__1=240)
+    dataset = load_dataset(folder).dataset
+    card = Card(name="shades", task=dataset.task, schema=dataset.schema, calibration=Softmax(1.0))
+    graph = compose(ImageEncoder.fit(dataset), Brightness(), Softmax(1.0), task=dataset.task)
+    write_artifact(graph, card, dataset.rows, made / "shades.onnx")
+    return made / "shades.onnx"
 
 
 @pytest.fixture

@@ -49,7 +49,58 @@ def test_what_cannot_be_read_is_counted_and_left_out(tmp_path: Path) -> None:
     loaded = load_dataset(folder)
     assert len(loaded.dataset) == 7
     assert loaded.notes == (
+        f"Passed over 1 of 10 files in {folder}: they are of no kind of picture that is read (1 .txt).",
         "Left out 2 of 9 rows: the picture in column 'image' cannot be read (rows 3, 8).",
+    )
+
+
+def test_files_that_are_passed_over_are_counted(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path, cat=3, dog=4)
+    for name in ("cat/1.heic", "cat/2.HEIC", "dog/1.avif", "dog/README", "dog/.hidden", "notes.txt"):
+        (folder / name).write_bytes(b"no picture that can be read")
+    (folder / "cat" / ".thumbs").mkdir()
+    (folder / "cat" / ".thumbs" / "0.png").write_bytes(png_bytes(noise(1)[0]))
+    (folder / "beside.png").write_bytes(png_bytes(noise(1)[0]))
+    loaded = load_dataset(folder)
+    assert len(loaded.dataset) == 7
+    assert loaded.notes == (
+        f"Passed over 5 of 13 files in {folder}: they are of no kind of picture that is read "
+        "(2 .heic, 1 .avif, 1 without a suffix, 1 .txt).",
+        "Left out 1 of 8 rows: their target is missing.",
+    )
+
+
+def test_a_link_to_a_class_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "photos").mkdir()
+    folder = folder_of(tmp_path / "photos", cat=3)
+    (folder / "dog").symlink_to(folder_of(tmp_path / "linked", any=2) / "any")
+    assert load_dataset(folder).dataset.task.classes == ("cat", "dog")
+
+
+@pytest.mark.parametrize("at", ["", "elephant", "2024/holidays"])
+def test_pictures_without_labels_lie_in_any_folders(tmp_path: Path, at: str) -> None:
+    (tmp_path / "train").mkdir()
+    train = load_dataset(folder_of(tmp_path / "train", cat=3, dog=4)).dataset
+    place = tmp_path / "more" / at
+    place.mkdir(parents=True)
+    for number, picture in enumerate(noise(2)):
+        (place / f"{number}.png").write_bytes(png_bytes(picture))
+    more = load_dataset(tmp_path / "more", like=train, need_labels=False).dataset
+    assert (len(more), more.labels) == (2, None)
+
+
+def test_a_folder_without_pictures_is_said(tmp_path: Path) -> None:
+    (tmp_path / "train").mkdir()
+    train = load_dataset(folder_of(tmp_path / "train", cat=3, dog=4)).dataset
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "a.heic").write_bytes(b"no picture that can be read")
+    with pytest.raises(UserError) as error:
+        load_dataset(tmp_path / "more", like=train, need_labels=False)
+    assert str(error.value) == (
+        f"Wanted a folder with pictures, got {tmp_path}/more, which has none of these. Passed over 1 of 1 "
+        f"files in {tmp_path}/more: they are of no kind of picture that is read (1 .heic).\n\n"
+        "hint: PNG, JPEG, WebP, BMP, GIF and TIFF files are read."
     )
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from potstill.artifact.frames import open_rows, positions, values_of
 from potstill.artifact.pictures import pictures_of
-from potstill.artifact.refused import Refused
+from potstill.artifact.refused import Refused, shown
 from potstill.artifact.values import COLUMN_CONVERTERS
 from potstill.errors import UserError
 from potstill.types import Column, Schema
@@ -78,10 +78,8 @@ def convert_column(native: Any, column: Column) -> NDArray[Any]:
 
 def wrong_value(name: str, refusal: Refused) -> UserError:
     """The error for a value that its column does not take."""
-    shown = repr(refusal.value)
-    shown = shown if len(shown) <= 60 else shown[:59] + "…"
     got = "got" if refusal.row is None else f"row {refusal.row} holds"
-    what = f"{shown} ({type(refusal.value).__name__})"
+    what = f"{shown(refusal.value)} ({type(refusal.value).__name__})"
     return UserError(f"Column {name!r} takes {refusal.wanted}; {got} {what}.", hint=refusal.hint)
 
 

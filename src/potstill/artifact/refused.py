@@ -32,6 +32,12 @@ class Refused(ValueError):
         self.row = row
 
 
+def shown(value: Any) -> str:
+    """A value as an error shows it: in one short line."""
+    text = repr(value)
+    return text if len(text) <= 60 else text[:59] + "…"
+
+
 def is_missing(value: Any) -> bool:
     """Whether the value is ``None``, NaN, NaT or ``pandas.NA``."""
     if value is None or type(value).__name__ in ("NAType", "NaTType"):

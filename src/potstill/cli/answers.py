@@ -12,18 +12,20 @@ from potstill.cli.rows import Chunk
 from potstill.cli.writers import Columns
 from potstill.types import Label
 
-PREDICTION = "prediction"
+FILE, PREDICTION = "file", "prediction"
 
 
 def answers(model: Model, chunk: Chunk, *, only: str | None, where: str) -> Columns:
-    """Output columns for the rows of a chunk."""
+    """Output columns for the rows of a chunk; those of a folder's pictures begin with their files' paths."""
     columns = model_columns(chunk, model.schema, where=where)
+    given: dict[str, Any] = {FILE: chunk.lines} if chunk.unit == "file" else {}
     if not model.task.is_classification:
-        return {PREDICTION: model.predict(columns)}
+        return {**given, PREDICTION: model.predict(columns)}
     probs = model.predict_proba(columns)
     classes = model.task.classes
     labels = [classes[place] for place in probs.argmax(axis=1)]
-    given: dict[str, Any] = {} if only == "proba" else {PREDICTION: labels}
+    if only != "proba":
+        given[PREDICTION] = labels
     if only != "label":
         given |= {name: probs[:, place] for place, name in enumerate(probability_names(classes))}
     return given

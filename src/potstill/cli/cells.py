@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from potstill.artifact.folders import IMAGE
 from potstill.artifact.frames import missing_columns
 from potstill.artifact.pictures import picture_of
-from potstill.artifact.refused import Refused
+from potstill.artifact.refused import Refused, shown
 from potstill.artifact.refused import is_missing as no_value
 from potstill.artifact.values import CONVERTERS, to_days, to_free_text, to_text
 from potstill.cli.rows import Chunk
@@ -29,6 +31,8 @@ def model_columns(chunk: Chunk, schema: Schema, *, where: str) -> dict[str, Sequ
     UserError
         A column is absent, or a value is not what its column takes; with its line and column.
     """
+    if chunk.unit == "file" and len(schema.names) == 1:  # the pictures, whatever the model calls them
+        chunk = replace(chunk, columns={schema.names[0]: chunk.columns[IMAGE], **chunk.columns})
     if absent := [name for name in schema.names if name not in chunk.columns]:
         raise missing_columns(absent, tuple(chunk.columns), hint=_GIVE_COLUMNS)
     return {column.name: _converted(chunk, column, where) for column in schema.columns}
@@ -51,10 +55,14 @@ def _converted(chunk: Chunk, column: Column, where: str) -> Sequence[Any]:
         try:
             converted.append(convert(value))
         except ValueError as error:
-            wanted = error.wanted if isinstance(error, Refused) else _WANTED[column.kind]
+            refusal = error if isinstance(error, Refused) else Refused(_WANTED[column.kind], value, "")
+            place = f"{where}, {chunk.unit} {line}, column {column.name!r}"
             raise UserError(
-                f"{where}, {chunk.unit} {line}, column {column.name!r}: wanted {wanted}, got {value!r}.",
-                hint=f"Leave the {'cell empty' if chunk.as_text else 'value out'} where it is not known.",
+                f"{place}: wanted {refusal.wanted}, got {shown(refusal.value)}.",
+                hint=_HINTS.get(
+                    column.kind,
+                    f"Leave the {'cell empty' if chunk.as_text else 'value out'} where it is not known.",
+                ),
             ) from None
     return converted
 
@@ -98,6 +106,7 @@ _CELL_CONVERTERS: Mapping[ColumnKind, Callable[[str], Any]] = {
 }
 _VALUE_CHECKS: Mapping[ColumnKind, Callable[[Any], Any]] = {**CONVERTERS, "date": _checked_day}
 _WANTED = {"numeric": "numbers", "boolean": "true, false, 0 or 1"}
+_HINTS: Mapping[ColumnKind, str] = {"image": "Leave the picture out, or put a whole one in its place."}
 
 
 def _levels(cells: Sequence[str], column: Column) -> list[str]:

@@ -40,15 +40,18 @@ def evaluate(
 ) -> None:
     """Score MODEL on labelled rows.
 
-    ROWS is a CSV, JSON Lines, Parquet or Arrow file. Rows whose target is missing are counted and left out.
-    With a teacher (Parquet, Arrow or CSV rows only, and the training half installed) both are scored on the
-    same rows, with how often they agree.
+    ROWS is a CSV, JSON Lines, Parquet or Arrow file, or a folder with one folder of pictures for each class.
+    Rows whose target is missing are counted and left out. With a teacher (no JSON Lines then, and the
+    training half installed) both are scored on the same rows, with how often they agree.
     """
     from potstill.artifact import load
     from potstill.cli.labelled import answered
+    from potstill.cli.rows import passed_over
     from potstill.evaluation.evidence import gather
 
     opened = load(model)
+    for note in [] if quiet else passed_over(rows):
+        click.echo(note, err=True)
     with shown_progress(quiet=quiet) as progress:
         progress.start(f"predicting {rows}")
         outputs: dict[str, Floats] = {}

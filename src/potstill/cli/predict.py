@@ -18,6 +18,7 @@ from potstill.errors import UserError
     epilog=examples(
         "potstill predict income.onnx rows.csv > predictions.csv",
         "potstill predict income.onnx rows.parquet --out predictions.parquet",
+        "potstill predict photos.onnx new-photos/ > predictions.csv",
         'echo \'{"age": 39, "workclass": "Private"}\' | potstill predict income.onnx - --json',
     )
 )
@@ -35,19 +36,22 @@ def predict(
 ) -> None:
     """Answer the rows of a file with MODEL.
 
-    ROWS is a CSV, JSON Lines, Parquet or Arrow file, or - for stdin. Columns the model does not take are
-    ignored; empty cells are missing values. The answer has a row for each row, in order: the column
-    "prediction" and, for classes, a column "p_CLASS" for each.
+    ROWS is a CSV, JSON Lines, Parquet or Arrow file, a folder of pictures, or - for stdin. Columns the model
+    does not take are ignored; empty cells are missing values. The answer has a row for each row, in order:
+    the column "prediction" and, for classes, a column "p_CLASS" for each; for a folder, in the order of the
+    names, before them the column "file".
     """
     from potstill.artifact import load
     from potstill.cli.answers import answers, output_names
-    from potstill.cli.rows import read_chunks
+    from potstill.cli.rows import passed_over, read_chunks
     from potstill.cli.writers import writer_for
 
     opened = load(model)
     if only == "proba" and not opened.task.is_classification:
         raise UserError("A regression has no probabilities.", hint="Leave --proba out.")
     writer = writer_for(out, as_json=as_json)
+    for note in [] if quiet else passed_over(rows):
+        click.echo(note, err=True)
     n_rows = 0
     with ExitStack() as stack:
         progress = stack.enter_context(shown_progress(quiet=quiet or out is None))
@@ -58,7 +62,8 @@ def predict(
         # What is wrong with the input mostly shows in its first rows: then not even a header is written.
         first = list(itertools.islice(answered, 1))
         path = None if out is None else stack.enter_context(written_whole(out))
-        write = stack.enter_context(writer(path, output_names(opened, only)))
+        names = list(first[0][1]) if first else output_names(opened, only)
+        write = stack.enter_context(writer(path, names))
         for count, columns in itertools.chain(first, answered):
             write(columns)
             n_rows += count

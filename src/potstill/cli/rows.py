@@ -19,12 +19,16 @@ from typing import IO, TYPE_CHECKING, Any
 
 import msgspec
 
+from potstill.artifact.folders import IMAGE, LABEL, class_of, picture_paths
 from potstill.errors import UserError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 CHUNK_ROWS = 8_192
+CHUNK_PICTURES, CHUNK_BYTES = 256, 16 << 20
+"""Pictures of a folder, and bytes of their files, that are read at a time: decoded they are far larger."""
+
 STDIN = "-"
 _DELIMITERS = (",", ";", "\t", "|")
 _LONGEST_CELL = 1 << 24
@@ -40,14 +44,15 @@ class Chunk:
         Column name to the values of the chunk's rows: texts from CSV, typed values from the other formats.
     lines
         For each row the line of the file it began on, or its row number where there are no lines; from 1.
+        For a picture of a folder its file's path in there.
     as_text
         The values are the texts of CSV cells.
     unit
-        ``line`` or ``row``: what ``lines`` counts.
+        ``line``, ``row`` or ``file``: what ``lines`` names.
     """
 
     columns: Mapping[str, Sequence[Any]]
-    lines: Sequence[int]
+    lines: Sequence[int | str]
     as_text: bool = False
     unit: str = "line"
 
@@ -56,7 +61,7 @@ class Chunk:
 
 
 def read_chunks(source: str, *, chunk_rows: int = CHUNK_ROWS) -> Iterator[Chunk]:
-    """The rows of a file, or of stdin for ``-`` (CSV, or JSON Lines if it begins with ``{``).
+    """The rows of a file, of a folder of pictures, or of stdin for ``-`` (CSV, or JSON Lines after a ``{``).
 
     Raises
     ------
@@ -67,6 +72,9 @@ def read_chunks(source: str, *, chunk_rows: int = CHUNK_ROWS) -> Iterator[Chunk]
         yield from _read_stdin(chunk_rows)
         return
     path = Path(source)
+    if path.is_dir():
+        yield from _read_pictures(path)
+        return
     name = path.name.removesuffix(".gz")
     reader = READERS.get(Path(name).suffix.lower())
     if reader is None:
@@ -76,11 +84,45 @@ def read_chunks(source: str, *, chunk_rows: int = CHUNK_ROWS) -> Iterator[Chunk]
         )
     if not path.exists():
         raise UserError(f"There is no file {path}.", hint=f"The working directory is {Path.cwd()}.")
-    if path.is_dir():
-        raise UserError(f"Wanted a file, but {path} is a directory.", hint="Name one file in it.")
     if not path.stat().st_size:
         raise UserError(f"The file {path} is empty (0 bytes).", hint="Was it written to the end?")
     yield from reader(path, chunk_rows)
+
+
+def passed_over(source: str) -> list[str]:
+    """Notes about the files of a folder of pictures that are not read."""
+    return picture_paths(Path(source))[1] if Path(source).is_dir() else []
+
+
+def _read_pictures(folder: Path) -> Iterator[Chunk]:
+    """Every picture of a folder, and the name of the folder in there that it belongs to."""
+    paths, notes = picture_paths(folder)
+    if not paths:
+        raise UserError(
+            " ".join(
+                [f"Wanted a file of rows or a folder of pictures, got {folder}, which has none.", *notes]
+            ),
+            hint="Name one file in it.",
+        )
+    for some in _a_few(paths):
+        columns: dict[str, Sequence[Any]] = {
+            IMAGE: [path.read_bytes() for path in some],
+            LABEL: [class_of(path, folder) for path in some],
+        }
+        yield Chunk(columns, [str(path.relative_to(folder)) for path in some], unit="file")
+
+
+def _a_few(paths: Sequence[Path]) -> Iterator[list[Path]]:
+    some: list[Path] = []
+    n_bytes = 0
+    for path in paths:
+        some.append(path)
+        n_bytes += path.stat().st_size
+        if len(some) == CHUNK_PICTURES or n_bytes >= CHUNK_BYTES:
+            yield some
+            some, n_bytes = [], 0
+    if some:
+        yield some
 
 
 def _read_stdin(chunk_rows: int) -> Iterator[Chunk]:

@@ -134,7 +134,7 @@ data_options = options(
         "--unlabeled",
         type=FILE,
         section=DATA,
-        help="More rows without labels: the best transfer data there is.",
+        help="More rows without labels: the best transfer data there is. Of pictures any folder.",
     ),
     columns_option,
     option(

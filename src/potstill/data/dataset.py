@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from potstill.artifact.folders import LABEL
 from potstill.data.align import converted, same_columns
 from potstill.data.columns import (
     arrow_column,
@@ -28,7 +29,7 @@ from potstill.data.columns import (
     to_texts,
 )
 from potstill.data.labels import encode_labels, infer_task
-from potstill.data.pictures import LABEL, are_pictures, is_binary, is_torch_dataset, readable_rows
+from potstill.data.pictures import are_pictures, is_binary, is_torch_dataset, picture_folder, readable_rows
 from potstill.data.read import read_rows
 from potstill.data.schema import infer_schema, require_columns
 from potstill.errors import UserError
@@ -89,7 +90,7 @@ def load_dataset(
     like
         Training data: ``source`` then has the same columns, task and schema, and overrides are ignored.
     need_labels
-        With ``like``: whether the target must be there.
+        With ``like``: whether the target must be there. Where not, the names of folders are no labels.
 
     Raises
     ------
@@ -102,7 +103,12 @@ def load_dataset(
     >>> load_dataset((np.eye(4), [0, 1, 0, 1])).dataset.task.classes
     (0, 1)
     """
-    rows, labels, target = _rows_and_labels(source, target if like is None else like.task.target)
+    target = target if like is None else like.task.target
+    notes: list[str] = []
+    if _is_folder(source):
+        target = target or LABEL
+        source, notes = picture_folder(Path(source), labelled=need_labels or like is None)
+    rows, labels, target = _rows_and_labels(source, target)
     roles = {"weight": weight, "group": group, "time": time}
     if like is not None:
         roles = {role: at for role, at in roles.items() if not isinstance(at, str) or at in rows.columns}
@@ -121,6 +127,7 @@ def load_dataset(
         group=_per_row(rows, roles.get("group"), "group"),
         time=_sort_key(rows, named.get("time")),
         from_array=isinstance(source[0] if isinstance(source, tuple) else source, np.ndarray),
+        notes=notes,
     )
     if like is not None:
         return _load_like(found, like)
@@ -154,6 +161,7 @@ class _Found:
     group: pa.Array | None
     time: Doubles | None
     from_array: bool
+    notes: list[str]
 
 
 def _load_new(
@@ -165,7 +173,8 @@ def _load_new(
     time: str | None,
 ) -> Loaded:
     assert found.labels is not None
-    kept, n_missing, notes = _labelled(found.labels, target)
+    kept, n_missing, said = _labelled(found.labels, target)
+    notes = [*found.notes, *said]
     if not len(found.inputs.columns):
         raise UserError(
             f"Wanted columns to predict {target!r} from, but there is no other column.",
@@ -196,7 +205,8 @@ def _load_new(
 
 
 def _load_like(found: _Found, like: Dataset) -> Loaded:
-    inputs, notes = same_columns(found.inputs, like)
+    inputs, said = same_columns(found.inputs, like)
+    notes = [*found.notes, *said]
     kept: Ints = np.arange(len(inputs), dtype=np.int64)
     n_missing = 0
     labels: Labels | None = None
@@ -244,7 +254,7 @@ def _may_hold_files(inputs: nw.DataFrame[Any], name: str) -> bool:
 def _rows_and_labels(source: Any, target: str | None) -> tuple[nw.DataFrame[Any], nw.Series[Any] | None, str]:
     """Rows, labels where the source is a pair, and the target's name."""
     if not isinstance(source, tuple):
-        if target is None and (is_torch_dataset(source) or _is_folder(source)):
+        if target is None and is_torch_dataset(source):
             target = LABEL
         rows = read_rows(source)
         if target is None:

@@ -12,13 +12,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from potstill.artifact.folders import IMAGE, LABEL, class_of, picture_paths
 from potstill.artifact.pictures import is_picture_file, picture_of, pnm_bytes
 from potstill.artifact.refused import Refused
 from potstill.errors import UserError
 from potstill.types import Bools, Column, Ints
-
-IMAGE, LABEL = "image", "label"
-"""Columns that a folder of pictures, an array or a torch data set makes."""
 
 LARGEST_SIDE = 64
 """Pictures are looked at in this many pixels a side at most: what two cores can learn from in minutes."""
@@ -30,38 +28,38 @@ _LOOKED_AT = 500
 _COLOUR_SHARE = 0.01
 
 
-def picture_folder(folder: Path) -> pa.Table:
-    """A folder of folders, one a class, as rows of picture files and labels, in the order of their names.
+def picture_folder(folder: Path, *, labelled: bool = True) -> tuple[pa.Table, list[str]]:
+    """The pictures anywhere below a folder as rows of files, in the order of their names.
+
+    Parameters
+    ----------
+    labelled
+        Whether each folder in it is a class; what lies beside them has no label. Else the names of folders
+        mean nothing, and there is no column of labels.
+
+    Returns
+    -------
+    The rows, and notes about what is passed over.
 
     Raises
     ------
     UserError
-        There are no pictures in it.
+        There are no pictures in it, or none that has a label.
     """
-    classes = sorted(each for each in folder.iterdir() if each.is_dir() and not each.name.startswith("."))
-    files: list[bytes] = []
-    labels: list[str] = []
-    for each in classes:
-        for path in sorted(each.rglob("*")):
-            if path.is_file() and not path.name.startswith(".") and (data := _picture_file(path)) is not None:
-                files.append(data)
-                labels.append(each.name)
-    if not files:
+    paths, notes = picture_paths(folder)
+    labels = [class_of(path, folder) for path in paths]
+    if not (any(labels) if labelled else paths):
+        wanted = "one folder of pictures for each class" if labelled else "pictures"
         raise UserError(
-            f"Wanted a folder with one folder of pictures for each class, got {folder}, which has none "
-            "of these.",
-            hint="a picture of class cat belongs to DIRECTORY/cat/anything.png.",
+            " ".join([f"Wanted a folder with {wanted}, got {folder}, which has none of these.", *notes]),
+            hint="a picture of class cat belongs to DIRECTORY/cat/anything.png."
+            if labelled
+            else "PNG, JPEG, WebP, BMP, GIF and TIFF files are read.",
         )
-    return pa.table({IMAGE: pa.array(files, pa.large_binary()), LABEL: labels})
-
-
-_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".pgm", ".ppm"})
-
-
-def _picture_file(path: Path) -> bytes | None:
-    """What the file holds; None where neither its name nor its beginning is that of a picture."""
-    data = path.read_bytes()
-    return data if path.suffix.lower() in _SUFFIXES or is_picture_file(data) else None
+    columns = {IMAGE: pa.array([path.read_bytes() for path in paths], pa.large_binary())}
+    if labelled:
+        columns[LABEL] = pa.array(labels, pa.string())
+    return pa.table(columns), notes
 
 
 def picture_array(array: NDArray[Any]) -> pa.Table:

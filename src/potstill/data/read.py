@@ -57,7 +57,7 @@ def read_rows(source: Any) -> nw.DataFrame[Any]:
     if isinstance(source, str | os.PathLike):
         path = Path(source)
         where = f"the file {path}"
-        native: Any = picture_folder(path) if path.is_dir() else _read_file(path)
+        native: Any = picture_folder(path)[0] if path.is_dir() else _read_file(path)
     else:
         where = "the rows"
         native = source
