@@ -146,6 +146,37 @@ def test_a_torch_data_set() -> None:
     np.testing.assert_array_equal(picture_of(dataset.rows["image"].to_list()[2]), noise(6)[2])
 
 
+@pytest.mark.parametrize(
+    ("floats", "got"),
+    [
+        (np.linspace(-1e-4, 1.0001, 48), None),
+        (np.linspace(-2.1, 2.6, 48), "-2.1 to 2.6"),
+        (np.linspace(0, 255, 48), "0 to 255"),
+        (np.full(48, np.nan), "nan to nan"),
+    ],
+)
+def test_floats_of_a_torch_data_set_are_from_0_to_1(floats: Any, got: str | None) -> None:
+    import torch
+
+    class Floats(torch.utils.data.Dataset[Any]):
+        def __len__(self) -> int:
+            return 4
+
+        def __getitem__(self, row: int) -> Any:
+            return torch.from_numpy(floats.reshape(1, 6, 8)).float(), row % 2
+
+    if got is None:
+        pixels = picture_of(load_dataset(Floats()).dataset.rows["image"].to_list()[0])
+        assert (pixels.min(), pixels.max()) == (0, 255)
+        return
+    with pytest.raises(UserError) as error:
+        load_dataset(Floats())
+    assert str(error.value) == (
+        f"Item 0 of the data set: wanted pictures of floats from 0 to 1, got {got}.\n\n"
+        "hint: Leave out Normalize, which a teacher applies itself; scale to 0 to 1, or give uint8."
+    )
+
+
 def test_large_pictures_are_looked_at_smaller() -> None:
     pictures = [noise(1, 300, 150)[0] for _ in range(4)]
     table = pa.table({"image": [pnm_bytes(each) for each in pictures], "y": [0, 1, 0, 1]})

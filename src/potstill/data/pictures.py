@@ -24,6 +24,9 @@ LARGEST_SIDE = 64
 SIDE_STEP, SHORT_SIDE = 4, 16
 """Sides are multiples of the first, so that they can be halved twice; those below the second stay as is."""
 
+_ROUNDING = 1e-3
+"""How far from 0 to 1 a float may lie, as resizing leaves it."""
+
 _LOOKED_AT = 500
 _COLOUR_SHARE = 0.01
 
@@ -112,7 +115,8 @@ def picture_dataset(source: Any) -> pa.Table:
             files.append(pnm_bytes(picture_of(_plain(item[0]))))
         except Refused as refusal:
             raise UserError(
-                f"Item {row} of the data set: wanted {refusal.wanted}.", hint=refusal.hint
+                f"Item {row} of the data set: wanted {refusal.wanted}, got {refusal.value}.",
+                hint=refusal.hint,
             ) from None
         labels.append(item[1].item() if hasattr(item[1], "item") else item[1])
     if names is not None and all(isinstance(label, int) for label in labels):
@@ -127,7 +131,16 @@ def _plain(picture: Any) -> Any:
     array = picture.detach().cpu().numpy()
     if array.ndim == 3 and array.shape[0] in (1, 3):
         array = np.moveaxis(array, 0, 2)
-    return np.rint(np.clip(array, 0, 1) * 255).astype(np.uint8) if array.dtype.kind == "f" else array
+    if array.dtype.kind != "f":
+        return array
+    low, high = array.min(initial=1.0), array.max(initial=0.0)
+    if not -_ROUNDING <= low <= high <= 1 + _ROUNDING:
+        raise Refused(
+            "pictures of floats from 0 to 1",
+            f"{low:.3g} to {high:.3g}",
+            "Leave out Normalize, which a teacher applies itself; scale to 0 to 1, or give uint8.",
+        )
+    return np.rint(np.clip(array, 0, 1) * 255).astype(np.uint8)
 
 
 def is_binary(kind: pa.DataType) -> bool:
