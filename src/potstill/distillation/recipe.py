@@ -44,7 +44,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
         but cannot be cut.
     teacher_time
         Seconds the default ensemble may take, on this machine; None is 150 for tables, and for pictures and
-        texts what the time limit gives. Under a time limit at most 40 % of it, for pictures half.
+        texts what the time limit gives. Under a time limit at most 40 % of it, for pictures 60 %.
     teacher_weights
         ``equal`` or ``select`` (greedy ensemble selection out of fold); None selects for the default ensemble
         and leaves an adopted one as it is.
