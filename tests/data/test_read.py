@@ -155,6 +155,17 @@ def test_a_ragged_csv_is_named_with_the_row(tmp_path: Path) -> None:
     assert "Expected 2 columns, got 1: 3." in message_of(path)
 
 
+def test_a_row_longer_than_a_block_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("potstill.data.read._BLOCK_BYTES", 1 << 20)
+    path = tmp_path / "t.csv"
+    path.write_text("a,b\n1,2\n3," + "x" * (3 << 20) + "\n")
+    assert message_of(path) == (
+        f"A row of the file {path} is longer than 1 MB.\n\n"
+        "hint: look for a quotation mark that is never closed; rows meant to be that long can be read from "
+        "Parquet."
+    )
+
+
 def test_bytes_that_are_no_utf8(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_bytes("name,b\nJosé,1\n".encode("latin1"))

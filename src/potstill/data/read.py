@@ -24,6 +24,9 @@ from potstill.errors import UserError
 from potstill.types import NULL_TEXTS
 
 _BLOCK_BYTES = 16 << 20
+_LONGER_THAN_A_BLOCK = "straddling object"
+"""What Arrow says of a row that is."""
+
 _DELIMITERS = (",", ";", "\t", "|")
 
 
@@ -177,6 +180,12 @@ def _read_file(path: Path) -> pa.Table:
     except (pa.ArrowException, OSError, ValueError) as error:
         if isinstance(error, UserError):
             raise
+        if _LONGER_THAN_A_BLOCK in str(error):
+            raise UserError(
+                f"A row of the file {path} is longer than {_BLOCK_BYTES >> 20} MB.",
+                hint="look for a quotation mark that is never closed; rows meant to be that long can be read "
+                "from Parquet.",
+            ) from error
         reason = str(error).splitlines()[0].rstrip(".")
         raise UserError(
             f"The file {path} cannot be read as {suffix[1:]}: {reason}.",
