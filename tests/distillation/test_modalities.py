@@ -17,7 +17,7 @@ from sklearn.linear_model import LogisticRegression
 import potstill
 from potstill.artifact.pictures import picture_of, png_bytes
 from potstill.distillation import Recipe
-from potstill.distillation.modality import IMAGES, TABLES, TEXTS, modality_of
+from potstill.distillation.modality import IMAGES, TABLES, TEXTS, describe_left_out, modality_of
 from potstill.errors import UserError
 from potstill.modalities.pretrained_pieces import fresh_wordpiece
 from potstill.networks.bert import BertShape, initial_bert
@@ -126,6 +126,48 @@ def test_texts_in_pieces() -> None:
     together = model.predict_proba({"text": asked})
     alone = [list(model.predict_one({"text": text})["probabilities"].values()) for text in asked]
     np.testing.assert_allclose(alone, together, atol=1e-5)
+
+
+def test_several_texts_in_pieces() -> None:
+    texts, source = described()
+    words = [text.split() for text in texts]
+    table = {"title": [" ".join(each[:3]) for each in words], "rest": [" ".join(each[3:]) for each in words]}
+    result = potstill.distill(
+        pa.table({**table, "table": source}),
+        target="table",
+        teachers=lambda rows: np.full((len(rows), 4), 0.25),
+        student=Transformer(width=16, layers=1, epochs=2),
+        recipe=Recipe(
+            columns=dict.fromkeys(table, "text"), synthetic=0, cache=False, encoder=False, time_limit=90
+        ),
+    )
+    model = result.model
+    assert [each.name for each in model.session.get_inputs()] == ["title rest"]
+    asked = {"title": [table["title"][0], "", None], "rest": [table["rest"][0], "word " * 500, "a"]}
+    together = model.predict_proba(asked)
+    for at, answer in enumerate(together):
+        row = {name: values[at] for name, values in asked.items()}
+        np.testing.assert_allclose(list(model.predict_one(row)["probabilities"].values()), answer, atol=1e-5)
+    assert np.abs(together[0] - model.predict_proba({**asked, "rest": [""] * 3})[0]).max() > 0
+    assert model.verify().n_rows == 8
+
+
+def test_what_no_student_of_the_search_reads_is_said() -> None:
+    text, price, born = Column("note", "text"), Column("price", "numeric"), Column("born", "date")
+    assert describe_left_out(Schema((text, text))) == ()
+    assert describe_left_out(Schema((price, born))) == ()
+    assert describe_left_out(Schema((text, price, born))) == (
+        "Left out the student transformer: it reads text columns alone, and 'price', 'born' are beside them.",
+    )
+    texts, source = described()
+    result = potstill.distill(
+        pa.table({"text": texts, "long": list(map(len, texts)), "table": source})[::8],
+        target="table",
+        teachers=lambda rows: np.full((len(rows), 4), 0.25),
+        recipe=Recipe(columns={"text": "text"}, synthetic=0, cache=False, encoder=False, time_limit=5),
+    )
+    assert any(note.startswith("Left out the student transformer: ") for note in result.notes)
+    assert {one.student.name for one in result.candidates} <= {"static", "ngram"}
 
 
 def test_students_on_texts_begin_where_a_member_ends(tmp_path: Path, write_bert: Any) -> None:

@@ -76,6 +76,29 @@ def test_the_graph_answers_texts_as_the_artifact_does(reviews: Path, tmp_path: P
         np.testing.assert_allclose(answers, wanted, atol=1e-5)
 
 
+def test_several_texts_are_one_input_each(tmp_path: Path) -> None:
+    labels = ["b" if "a" in text.lower()[:3] else "c" for text in TEXTS]
+    path, raw = tmp_path / "two.onnx", tmp_path / "raw.onnx"
+    potstill.distill(
+        pa.table({"title": [f"title {at}" for at in range(len(TEXTS))], "note": TEXTS, "kind": labels}),
+        target="kind",
+        teachers=lambda rows: np.full((len(rows), 2), 0.5),
+        student=Transformer(width=16, layers=1, epochs=1),
+        recipe=potstill.Recipe(
+            columns={"note": "text", "title": "text"}, synthetic=0, cache=False, encoder=False, time_limit=60
+        ),
+    ).save(path)
+    model = potstill.load(path)
+    graph = with_tokenizer(path.read_bytes(), model.card)
+    onnx.save(graph, raw)
+    session = opened(raw)
+    assert [each.name for each in session.get_inputs()] == ["title", "note"]
+    for title, note in (("title 1", TEXTS[1]), ("", ""), ("word " * 200, "x"), ("a", "b " * 300)):
+        fed = {"title": np.array([title], dtype=object), "note": np.array([note], dtype=object)}
+        wanted = list(model.predict_one({"title": title, "note": note})["probabilities"].values())
+        np.testing.assert_allclose(session.run(["probabilities"], fed)[0][0], wanted, atol=1e-5)
+
+
 def test_a_graph_that_answers_otherwise_is_not_written(reviews: Path) -> None:
     pytest.importorskip("onnxruntime_extensions")
     model = potstill.load(reviews)

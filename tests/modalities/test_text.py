@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from onnx import TensorProto
 
+from potstill.artifact.model import run
 from potstill.artifact.wordpiece import WordPiece
 from potstill.graph import GraphBuilder
 from potstill.modalities.text import MOST_WORDS, TextEncoder, Words, joined_texts, spellings
@@ -148,10 +149,9 @@ def test_several_texts_beside_other_columns() -> None:
     assert joined_texts(rows, schema) == ["A b c", " d e f"]
     encoder = TextEncoder.fit(schema, rows, tokenizer=TOKENIZER)
     tensors = encoder.encode(rows)
-    assert tensors.keys() == {"words", "numeric", "categorical"}
+    assert tensors.keys() == {"words", "pieces", "numeric", "categorical"}
     assert tensors["words"].shape == (2, 3)
     assert encoder.spec.numeric == ("price",)
-    assert not encoder.spec.pieces
 
     graph = GraphBuilder()
     session = session_of(graph, encoder.build(graph)["words"], TensorProto.STRING)
@@ -173,3 +173,15 @@ def test_pieces_take_the_place_of_the_text_where_they_are_looked_up() -> None:
     session = session_of(graph, encoder.build(graph)["pieces"], TensorProto.INT64)
     wanted = session.get_inputs()[0]
     assert (wanted.name, wanted.type, wanted.shape) == ("text", "tensor(int64)", ["n", "pieces"])
+
+
+def test_the_pieces_of_several_texts_are_one_input() -> None:
+    schema = Schema((Column("title", "text"), Column("body", "text")))
+    rows = nw.from_native(pl.DataFrame({"title": ["the cards", None], "body": ["card", "the card"]}))
+    encoder = TextEncoder.fit(schema, rows, tokenizer=TOKENIZER)
+    assert encoder.encode(rows)["pieces"].tolist() == [[2, 5, 4, 6, 4, 3], [2, 5, 4, 3, 0, 0]]
+    graph = GraphBuilder()
+    session = session_of(graph, encoder.build(graph)["pieces"], TensorProto.INT64)
+    assert [each.name for each in session.get_inputs()] == ["title body"]
+    feeds = {"title": np.array(["the cards", ""], dtype=object), "body": np.array(["card", "the card"])}
+    np.testing.assert_array_equal(run(session, feeds, encoder.tokenizer), encoder.encode(rows)["pieces"])

@@ -131,7 +131,7 @@ class Card(msgspec.Struct, frozen=True):
         What the rows it learned from looked like, in counts; not there in files of earlier versions, whose
         bytes and hash stay what they were.
     tokenizer
-        Where the graph takes ids of word pieces for a text: what makes them.
+        Where the graph takes ids of word pieces, of the texts of all columns together: what makes them.
     graph_hash
         SHA-256, hex digits, of the file without its metadata; `seal` fills it in.
     potstill_version

@@ -16,6 +16,7 @@ from potstill.artifact.envelope import CARD_KEY, PROBES_KEY, open_envelope, read
 from potstill.artifact.one_row import Asker, Noted, OneRow, OneText, not_a_row
 from potstill.artifact.probes import Probes, as_array
 from potstill.artifact.session import open_session
+from potstill.artifact.values import joined
 from potstill.errors import ArtifactError, UserError
 from potstill.types import TABLE_KINDS, Floats, Ints, Label, Schema, Task, Tokenizer
 
@@ -73,7 +74,7 @@ def run(session: ort.InferenceSession, inputs: Feeds, tokenizer: Tokenizer | Non
     inputs
         Rows as `feeds` makes them; pictures of one size are asked about together.
     tokenizer
-        Turns texts into what a graph takes that has a whole-number input for them; None for no such graph.
+        Turns texts into what a graph takes that has one whole-number input for them; None for no such graph.
 
     Raises
     ------
@@ -97,8 +98,11 @@ def run(session: ort.InferenceSession, inputs: Feeds, tokenizer: Tokenizer | Non
 
 
 def _tokenized(session: ort.InferenceSession, inputs: Feeds, tokenizer: Tokenizer) -> Feeds:
-    whole = {each.name for each in session.get_inputs() if each.type == "tensor(int64)"}
-    return {name: tokenizer.ids(values) if name in whole else values for name, values in inputs.items()}
+    """The texts of all columns as the one input of word pieces, where the graph has it."""
+    first = session.get_inputs()[0]
+    if first.type != "tensor(int64)":
+        return inputs
+    return {first.name: tokenizer.ids(joined(inputs.values()))}
 
 
 def _by_size(inputs: Feeds) -> list[tuple[Ints, Feeds]] | None:

@@ -118,6 +118,11 @@ def to_text(value: Any) -> str:
     return _spelled(value)
 
 
+def joined(columns: Iterable[Iterable[str]]) -> list[str]:
+    """``n`` texts of the ``n`` of each column, a blank between them."""
+    return [" ".join(texts) for texts in zip(*columns, strict=True)]
+
+
 def to_free_text(value: Any) -> str:
     """The value of a text column, ``""`` where it is missing; what UTF-8 cannot say becomes a question mark.
 

@@ -15,7 +15,7 @@ from potstill.artifact import Calibration, Card, Model, Softmax, load
 from potstill.distillation.account import foreseen
 from potstill.distillation.judge import Judge
 from potstill.distillation.limits import judgeable, over_budget
-from potstill.distillation.modality import begun, families_of
+from potstill.distillation.modality import begun, describe_left_out, families_of
 from potstill.distillation.prepare import Prepared
 from potstill.distillation.recipe import Recipe
 from potstill.distillation.reference import foreseen_reference
@@ -24,7 +24,6 @@ from potstill.errors import UserError
 from potstill.evaluation import measure_latency, measure_memory
 from potstill.export import artifact_bytes, carried_tokenizer, compose
 from potstill.objectives import KD, MSE
-from potstill.students import Transformer
 from potstill.students.settings import adjusted
 from potstill.training.candidates import Assessment, Candidate, Found, choose, ranked, under
 from potstill.training.examples import LABELS_ONLY, RealTargets, Targets, make_examples
@@ -50,13 +49,17 @@ TIMING_ROWS = 200
 
 @dataclass(frozen=True)
 class Searched:
-    """A finished search, from which candidates can be settled on, again and again."""
+    """A finished search, from which candidates can be settled on, again and again.
+
+    ``notes`` are sentences worth reading.
+    """
 
     search: Search
     found: Found
     budget: Budget
     judge: Judge
     assess: Assessor
+    notes: tuple[str, ...] = ()
     refitted: dict[Trial, Candidate] = field(default_factory=dict)
 
     def refit(self, candidates: Sequence[Candidate]) -> None:
@@ -130,6 +133,9 @@ def search_students(
         trust=judge.hearsay.share if judge.hearsay else 0.0,
     )
     families = families_for(prepared) if student is None else [_named(student, prepared)]
+    notes = describe_left_out(prepared.schema) if student is None else ()
+    for note in notes:
+        progress.note(note)
     assess = Assessor(prepared, judge, budget, members=list(taught.members), families=families)
     search = Search(
         lesson,
@@ -144,7 +150,7 @@ def search_students(
         families = [adjusted(family, tuned=str(taught.encoder)) for family in families]
     kinds = kinds_of_target(taught, recipe, prepared.modality.targets)
     found = search.run(families, kinds, free_size=student is None)
-    return Searched(search, found, budget, judge, assess)
+    return Searched(search, found, budget, judge, assess, notes)
 
 
 def make_lesson(
@@ -207,8 +213,8 @@ def settle(
     progress.start("fitting on all rows", len(wanted))
     searched.refit(wanted)
     progress.advance(len(wanted))
-    notes = over_budget(found.student, allowed, searched.assess.schema) if pick is None else ()
-    for note in notes:
+    over = over_budget(found.student, allowed, searched.assess.schema) if pick is None else ()
+    for note in over:
         progress.note(note)
     student = searched.again(found.student, allowed)
     return Learnt(
@@ -219,7 +225,7 @@ def settle(
         budget=allowed,
         judge=searched.judge,
         origins=SEARCH_ORIGINS if student is found.student else searched.search.final_origins,
-        notes=notes,
+        notes=(*searched.notes, *over),
     )
 
 
@@ -236,16 +242,8 @@ def _picked(found: Found, number: int) -> Candidate:
 def families_for(prepared: Prepared) -> list[Student]:
     """The families to search: those that read all columns and, where directions are asked for, keep them."""
     constrained = any(prepared.encoder.spec.monotone)
-    families = [
-        family for family in families_of(prepared.schema, prepared.recipe) if _reads(family, prepared)
-    ]
+    families = families_of(prepared.schema, prepared.recipe)
     return [family for family in families if family.keeps_monotone or not constrained]
-
-
-def _reads(student: Student, prepared: Prepared) -> bool:
-    """Whether ``student`` reads all columns; a transformer reads one text, cut into pieces, and no more."""
-    kinds = {column.kind for column in prepared.schema.columns}
-    return kinds <= student.reads and (student.name != Transformer.name or bool(prepared.encoder.spec.pieces))
 
 
 def _named(student: Student, prepared: Prepared) -> Student:
@@ -256,8 +254,8 @@ def _named(student: Student, prepared: Prepared) -> Student:
     UserError
         It cannot learn from such columns.
     """
-    if not _reads(student, prepared):
-        kinds = [column.kind for column in prepared.schema.columns]
+    kinds = {column.kind for column in prepared.schema.columns}
+    if not kinds <= student.reads:
         able = [family.name for family in families_for(prepared)]
         raise UserError(
             f"The student {student.name!r} does not read columns of the kinds "

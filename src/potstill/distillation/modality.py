@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 import narwhals as nw
 import numpy as np
 
+from potstill.data.columns import listed
 from potstill.distillation.clock import TEACHER_SHARE
 from potstill.distillation.recipe import Recipe
 from potstill.errors import UserError
@@ -159,6 +160,21 @@ def families_of(schema: Schema, recipe: Recipe) -> list[Student]:
     kinds = {column.kind for column in schema.columns}
     able = [family for family in STUDENTS.values() if kinds <= family.reads]
     return [begun(family(), recipe) for family in able if family.reads - TABLE_KINDS <= kinds]
+
+
+def describe_left_out(schema: Schema) -> tuple[str, ...]:
+    """A sentence on each family that reads texts or pictures, but not what is beside them in ``schema``."""
+    kinds = {column.kind for column in schema.columns}
+    notes = []
+    for family in STUDENTS.values():
+        special = family.reads - TABLE_KINDS
+        if special and special <= kinds and not kinds <= family.reads:
+            beside = [column.name for column in schema.columns if column.kind not in family.reads]
+            notes.append(
+                f"Left out the student {family.name}: it reads {' and '.join(sorted(special))} columns "
+                f"alone, and {listed(beside)} {'is' if len(beside) == 1 else 'are'} beside them."
+            )
+    return tuple(notes)
 
 
 def begun(student: Student, recipe: Recipe) -> Student:

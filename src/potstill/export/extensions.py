@@ -6,6 +6,8 @@ ONNX Runtime. It cuts one text in a call, so the graph answers one row at a time
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 import numpy as np
 import onnx
@@ -24,7 +26,7 @@ CLEANED = r"[\x{fffd}\p{Cf}\p{Co}\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]"
 
 
 def with_tokenizer(data: bytes, card: Card) -> onnx.ModelProto:
-    """The graph of an artifact behind a node that cuts its text into word pieces.
+    """The graph of an artifact behind a node that cuts its texts into word pieces.
 
     Parameters
     ----------
@@ -35,8 +37,8 @@ def with_tokenizer(data: bytes, card: Card) -> onnx.ModelProto:
 
     Returns
     -------
-    A model whose text input is STRING ``(1,)``, the others as they were; without the Card, which tells of
-    another graph.
+    A model with an input STRING ``(1,)`` for each text column; without the Card, which tells of another
+    graph.
 
     Raises
     ------
@@ -51,16 +53,19 @@ def with_tokenizer(data: bytes, card: Card) -> onnx.ModelProto:
     model = onnx.load_model_from_string(data)
     del model.metadata_props[:]
     graph = model.graph
-    (text,) = (entry for entry in graph.input if entry.type.tensor_type.elem_type == TensorProto.INT64)
-    pieces = f"{text.name}_pieces"
+    (taken,) = graph.input
+    pieces = f"{taken.name}_pieces"
     for node in graph.node:
-        node.input[:] = [pieces if name == text.name else name for name in node.input]
-    nodes, constants = _cutting(card.tokenizer, text.name, pieces)
+        node.input[:] = [pieces if name == taken.name else name for name in node.input]
+    joining, text = _joining(card.schema.names, pieces)
+    nodes, constants = _cutting(card.tokenizer, text, pieces)
     graph.initializer.extend(constants)
-    whole = [*nodes, *graph.node]
-    del graph.node[:]
+    whole = [*joining, *nodes, *graph.node]
+    del graph.node[:], graph.input[:]
     graph.node.extend(whole)
-    text.CopyFrom(helper.make_tensor_value_info(text.name, TensorProto.STRING, [1]))
+    graph.input.extend(
+        helper.make_tensor_value_info(name, TensorProto.STRING, [1]) for name in card.schema.names
+    )
     model.opset_import.append(helper.make_opsetid(DOMAIN, 1))
     return model
 
@@ -99,6 +104,18 @@ def check_tokenizer(model: onnx.ModelProto, artifact: Model) -> bool:
                 hint="This version of onnxruntime-extensions may cut texts in another way.",
             )
     return True
+
+
+def _joining(columns: Sequence[str], pieces: str) -> tuple[list[onnx.NodeProto], str]:
+    """The nodes that put the texts of ``columns`` together, a blank between them, and the result's name."""
+    blank, whole = f"{pieces}_blank", columns[0]
+    nodes = [helper.make_node("Constant", [], [blank], value_strings=[" "])] if len(columns) > 1 else []
+    for at, column in enumerate(columns[1:]):
+        open_end, longer = f"{pieces}_open_{at}", f"{pieces}_longer_{at}"
+        nodes.append(helper.make_node("StringConcat", [whole, blank], [open_end]))
+        nodes.append(helper.make_node("StringConcat", [open_end, column], [longer]))
+        whole = longer
+    return nodes, whole
 
 
 def _cutting(

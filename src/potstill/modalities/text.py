@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from potstill.artifact.values import to_free_text
+from potstill.artifact.values import joined, to_free_text
 from potstill.artifact.wordpiece import WordPiece
 from potstill.data.columns import arrow_column
 from potstill.graph import Deferred, GraphBuilder
@@ -159,8 +159,7 @@ class TextEncoder:
     words
         How texts are cut.
     tokenizer, n_pieces
-        For students that read word pieces, and P, as many as the longest training text has; only where there
-        is one text column.
+        For students that read word pieces, and P, as many as the longest training text has.
     """
 
     schema: Schema
@@ -190,8 +189,7 @@ class TextEncoder:
             Rows without labels: their words count too.
         tokenizer
             Of a pretrained encoder, where students may be transformers: its words are known even where no
-            text has them. Left out where there are several text columns, since an artifact takes the pieces
-            of one.
+            text has them.
         """
         texts = joined_texts(rows, schema)
         more = [] if more_rows is None else joined_texts(more_rows, schema)
@@ -200,7 +198,7 @@ class TextEncoder:
         others = () if tokenizer is None else whole_words(tokenizer)
         met = [word for word, _ in counts.most_common()]
         known = tuple(dict.fromkeys([*met, *others]))[:MOST_KNOWN]
-        if tokenizer is None or len(text_columns(schema)) > 1:
+        if tokenizer is None:
             return cls(schema, known, words)
         n_pieces = tokenizer.ids(texts).shape[1]
         # Whoever asks an artifact cuts a long text where training did.
@@ -242,13 +240,13 @@ class TextEncoder:
     def build(self, graph: GraphBuilder) -> Mapping[str, str]:
         """Add the inputs of the other columns; those of the texts when ``words`` or ``pieces`` is looked up.
 
-        ``words`` takes one STRING input a column, ``pieces`` an INT64 input ``(n, pieces)``.
+        ``words`` takes one STRING input a column, ``pieces`` one INT64 input ``(n, pieces)`` for all of them.
         """
         table = self._table.build(graph) if self._table.schema.columns else {}
         made = {name: _constant_maker(value) for name, value in table.items()}
         makers = {**made, "words": lambda: self._build_words(graph)}
         if self.tokenizer is not None:
-            name = text_columns(self.schema)[0]
+            name = " ".join(text_columns(self.schema))
             makers["pieces"] = lambda: graph.input(name, TensorProto.INT64, ["n", "pieces"])
         return Deferred(makers)
 
@@ -294,11 +292,12 @@ def joined_texts(rows: nw.DataFrame[Any], schema: Schema) -> list[str]:
     UserError
         A column is not there.
     """
-    columns = [
-        [to_free_text(value) for value in arrow_column(rows, name).to_pylist()]
-        for name in text_columns(schema)
-    ]
-    return columns[0] if len(columns) == 1 else [" ".join(texts) for texts in zip(*columns, strict=True)]
+    return joined(
+        [
+            [to_free_text(value) for value in arrow_column(rows, name).to_pylist()]
+            for name in text_columns(schema)
+        ]
+    )
 
 
 def spellings(word: str) -> tuple[str, ...]:
