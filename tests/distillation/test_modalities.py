@@ -152,7 +152,7 @@ def test_several_texts_in_pieces() -> None:
     assert model.verify().n_rows == 8
 
 
-def test_what_no_student_of_the_search_reads_is_said() -> None:
+def test_what_is_not_read_is_said() -> None:
     text, price, born = Column("note", "text"), Column("price", "numeric"), Column("born", "date")
     assert describe_left_out(Schema((text, text))) == ()
     assert describe_left_out(Schema((price, born))) == ()
@@ -160,6 +160,7 @@ def test_what_no_student_of_the_search_reads_is_said() -> None:
         "Left out the student transformer: it reads text columns alone, and 'price', 'born' are beside them.",
     )
     texts, source = described()
+    texts[::80] = [""] * len(texts[::80])
     result = potstill.distill(
         pa.table({"text": texts, "long": list(map(len, texts)), "table": source})[::8],
         target="table",
@@ -167,6 +168,7 @@ def test_what_no_student_of_the_search_reads_is_said() -> None:
         recipe=Recipe(columns={"text": "text"}, synthetic=0, cache=False, encoder=False, time_limit=5),
     )
     assert any(note.startswith("Left out the student transformer: ") for note in result.notes)
+    assert any(note.endswith("are empty.") for note in result.notes)
     assert {one.student.name for one in result.candidates} <= {"static", "ngram"}
 
 

@@ -18,6 +18,7 @@ from potstill.graph import OPSETS, chosen_opset
 from potstill.modalities import ImageEncoder, TabularEncoder, TextEncoder
 from potstill.modalities.pretrained_pieces import fresh_wordpiece, narrowed
 from potstill.modalities.text import joined_texts
+from potstill.modalities.unread import describe_unread
 from potstill.students import STUDENTS
 from potstill.students.settings import adjusted
 from potstill.teachers.zoo import default_members
@@ -33,6 +34,7 @@ FREQUENT_PIECES = 20_000
 """Pieces of a pretrained encoder that students know even where no training text has them: other texts do."""
 
 Rows: TypeAlias = nw.DataFrame[Any]
+Encoded: TypeAlias = tuple[Encoder, tuple[str, ...]]
 
 MEASURED_TEXTS = 2_000
 """Texts that tell how long they are."""
@@ -75,7 +77,8 @@ class Modality:
     name
         ``tables``, ``images`` or ``texts``.
     encoder
-        Schema, training rows, unlabelled rows or None, and recipe to the encoder.
+        Schema, training rows, unlabelled rows or None, and recipe to the encoder, and to sentences on what it
+        does not read of the training rows.
     members
         Training rows, recipe and time to the members of the default ensemble.
     augmenter
@@ -107,7 +110,7 @@ class Modality:
     """
 
     name: str
-    encoder: Callable[[Schema, Rows, Rows | None, Recipe], Encoder]
+    encoder: Callable[[Schema, Rows, Rows | None, Recipe], Encoded]
     members: Callable[[Dataset, Recipe, Time], list[Trainable]]
     augmenter: str
     synthetic_rows: Callable[[Dataset], float]
@@ -195,8 +198,8 @@ def checkpoint_of(recipe: Recipe) -> str | None:
     return default_checkpoint()
 
 
-def _table_encoder(schema: Schema, rows: Rows, more: Rows | None, recipe: Recipe) -> Encoder:  # noqa: ARG001
-    return TabularEncoder(schema)
+def _table_encoder(schema: Schema, rows: Rows, more: Rows | None, recipe: Recipe) -> Encoded:  # noqa: ARG001
+    return TabularEncoder(schema), ()
 
 
 def _table_members(train: Dataset, recipe: Recipe, time: Time) -> list[Trainable]:  # noqa: ARG001
@@ -211,8 +214,8 @@ def _table_members(train: Dataset, recipe: Recipe, time: Time) -> list[Trainable
     )
 
 
-def _image_encoder(schema: Schema, rows: Rows, more: Rows | None, recipe: Recipe) -> Encoder:  # noqa: ARG001
-    return ImageEncoder(schema)
+def _image_encoder(schema: Schema, rows: Rows, more: Rows | None, recipe: Recipe) -> Encoded:  # noqa: ARG001
+    return ImageEncoder(schema), ()
 
 
 def _image_members(train: Dataset, recipe: Recipe, time: Time) -> list[Trainable]:  # noqa: ARG001
@@ -232,16 +235,18 @@ def _views(train: Dataset) -> float:
     return min(MOST_VIEWS, BYTES_OF_VIEWS / math.prod(train.schema.columns[0].shape))
 
 
-def _text_encoder(schema: Schema, rows: Rows, more: Rows | None, recipe: Recipe) -> Encoder:
+def _text_encoder(schema: Schema, rows: Rows, more: Rows | None, recipe: Recipe) -> Encoded:
     from potstill.teachers.zoo_transformers import tokenizer_for
 
     checkpoint = checkpoint_of(recipe)
-    texts = [text for some in (rows, more) if some is not None for text in joined_texts(some, schema)]
+    own = joined_texts(rows, schema)
+    texts = own if more is None else [*own, *joined_texts(more, schema)]
     if checkpoint is None:
         pieces = fresh_wordpiece(texts)
     else:
         pieces = narrowed(tokenizer_for(checkpoint), texts, most_frequent=FREQUENT_PIECES)
-    return TextEncoder.fit(schema, rows, more_rows=more, tokenizer=pieces)
+    unread = describe_unread(own, pieces, pretrained=checkpoint is not None)
+    return TextEncoder.fit(schema, rows, more_rows=more, tokenizer=pieces), unread
 
 
 def _text_members(train: Dataset, recipe: Recipe, time: Time) -> list[Trainable]:

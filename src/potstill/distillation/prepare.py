@@ -18,7 +18,7 @@ from potstill.data import (
     load_dataset,
     split,
 )
-from potstill.distillation.modality import Modality, checkpoint_of, modality_of
+from potstill.distillation.modality import Encoded, Modality, checkpoint_of, modality_of
 from potstill.distillation.monotone import describe_monotone, with_monotone
 from potstill.distillation.recipe import Recipe
 from potstill.errors import UserError
@@ -102,7 +102,7 @@ class Prepared:
         return replace(self, parts=rows, tensors=tensors)
 
     def _encoded(self, schema: Schema) -> Prepared:
-        encoder = _encoder(self.modality, schema, self.parts, self.recipe)
+        encoder, _ = _encoder(self.modality, schema, self.parts, self.recipe)
         tensors = {part: encoder.encode(dataset.rows) for part, dataset in self.parts.items()}
         return replace(self, encoder=encoder, schema=schema, tensors=tensors)
 
@@ -163,7 +163,9 @@ def prepare(
     if synthetic is not None:
         parts["synthetic"] = synthetic
     schema = student_schema(whole.schema, recipe)
-    encoder = _encoder(modality, schema, parts, recipe)
+    encoder, unread = _encoder(modality, schema, parts, recipe)
+    for note in unread:
+        progress.note(note)
     return Prepared(
         parts=parts,
         tensors={part: encoder.encode(dataset.rows) for part, dataset in parts.items()},
@@ -174,11 +176,11 @@ def prepare(
         folds=fold_ids(parts["train"], recipe.folds or folds_for(len(whole)), seed),
         data_hash=content_hash(loaded.dataset),
         n_given=len(loaded.dataset) + loaded.n_missing_target,
-        notes=tuple(notes),
+        notes=(*notes, *unread),
     )
 
 
-def _encoder(modality: Modality, schema: Schema, parts: Mapping[Part, Dataset], recipe: Recipe) -> Encoder:
+def _encoder(modality: Modality, schema: Schema, parts: Mapping[Part, Dataset], recipe: Recipe) -> Encoded:
     more = parts["unlabeled"].rows if "unlabeled" in parts else None
     return modality.encoder(schema, parts["train"].rows, more, recipe)
 
