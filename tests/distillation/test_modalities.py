@@ -172,6 +172,52 @@ def test_what_is_not_read_is_said() -> None:
     assert {one.student.name for one in result.candidates} <= {"static", "ngram"}
 
 
+def test_students_begin_with_the_encoder_of_a_given_teacher(tmp_path: Path, write_bert: Any) -> None:
+    """The twin begins with that which the teacher was fine-tuned from."""
+    transformers = pytest.importorskip("transformers")
+    texts, source = described()
+    words = (*fresh_wordpiece(texts).vocab, "[MASK]")
+    shape = BertShape(width=16, layers=2, heads=2, inner=32, pieces=len(words), positions=64)
+    base = write_bert(
+        tmp_path / "base", shape, initial_bert(shape, torch.Generator().manual_seed(0)), tuple(words)
+    )
+    torch.manual_seed(1)
+    model = transformers.BertForSequenceClassification(
+        transformers.BertConfig(
+            vocab_size=len(words),
+            hidden_size=16,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            intermediate_size=32,
+            max_position_embeddings=64,
+            num_labels=4,
+        )
+    )
+    teacher = tmp_path / "teacher"
+    model.save_pretrained(teacher)
+    vocab = {piece: at for at, piece in enumerate(words)}
+    transformers.BertTokenizer(vocab=vocab, model_max_length=64).save_pretrained(teacher)
+
+    def distilled(encoder: Any) -> potstill.Result:
+        return potstill.distill(
+            pa.table({"text": texts, "table": source}),
+            target="table",
+            teachers=[str(teacher)],
+            student=Transformer(layers=1, epochs=1, learning_rate=1e-9, weights="float16"),
+            recipe=Recipe(synthetic=0, cache=False, encoder=encoder, time_limit=60),
+        )
+
+    result = distilled(base)
+    student, twin = (next(one for one in result.candidates if one.is_twin == is_twin) for is_twin in (0, 1))
+    last = model.bert.encoder.layer[1].attention.output.dense.weight.detach().numpy().T
+    np.testing.assert_allclose(student.fitted.weights["mix0"], last, rtol=0.01, atol=0.01)  # type: ignore[attr-defined]
+    assert np.abs(twin.fitted.weights["mix0"] - last).max() > 0.01  # type: ignore[attr-defined]
+    assert f"Students (transformer) begin with the encoder in {teacher}; their twins do not." in result.notes
+    assert result.card.lineage.hyper_parameters["tuned"] == (result.card.shipped == "student")
+    # Nothing to begin with is what was asked for here.
+    assert all(one.student.tuned is None for one in distilled(False).candidates)  # type: ignore[attr-defined]
+
+
 def test_students_on_texts_begin_where_a_member_ends(tmp_path: Path, write_bert: Any) -> None:
     """The default ensemble fine-tunes an encoder; students begin with it, twins with the checkpoint."""
     texts, source = described()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -16,8 +17,9 @@ from potstill.modalities.pretrained_pieces import fresh_wordpiece, wordpiece_of
 from potstill.networks.bert import BertShape, encoded, initial_bert, pooled
 from potstill.networks.bert_folder import read_bert, write_weights
 from potstill.objectives import KD
-from potstill.students import Transformer
+from potstill.students import Static, Transformer
 from potstill.students.transformer_student import FittedTransformer
+from potstill.students.word_vectors import word_vectors
 from potstill.types import Column, Examples, Floats, Schema, Task
 
 TEXTS = ["good film", "bad film", "a good plot", "a bad plot", "the film", "the plot was good"] * 10
@@ -49,8 +51,10 @@ def encoder_of(checkpoint: str) -> TextEncoder:
     return TextEncoder.fit(Schema((Column("text", "text"),)), rows, tokenizer=wordpiece_of(checkpoint))
 
 
-def fitted(student: Transformer, **more: Any) -> tuple[FittedTransformer, dict[str, Floats]]:
-    encoder = encoder_of(str(student.checkpoint))
+def fitted(
+    student: Transformer, *, pieces_of: str | None = None, **more: Any
+) -> tuple[FittedTransformer, dict[str, Floats]]:
+    encoder = encoder_of(pieces_of or str(student.checkpoint))
     tensors = encoder.encode(nw.from_native(pl.DataFrame({"text": TEXTS})))
     n = len(TEXTS)
     examples = Examples(
@@ -76,6 +80,36 @@ def test_it_begins_with_the_tuned_encoder(checkpoint: str, tuned: str) -> None:
     # Its one layer is the last of the two.
     np.testing.assert_allclose(begun.weights["mix0"], whole["mix1"].numpy() * 5, rtol=0.01, atol=0.01)
     assert not np.allclose(begun.weights["mix0"], plain.weights["mix0"], atol=0.01)
+
+
+def test_the_folder_of_a_teacher_takes_the_place_of_the_checkpoint(
+    checkpoint: str, tmp_path: Path, write_bert: Any
+) -> None:
+    """Its encoder is of other sizes, so nothing else could be what training begins with and is drawn to."""
+    words = fresh_wordpiece(TEXTS).vocab
+    shape = BertShape(width=24, layers=3, heads=2, inner=32, pieces=len(words), positions=24)
+    weights = initial_bert(shape, torch.Generator().manual_seed(2))
+    teacher = write_bert(tmp_path / "teacher", shape, weights, tuple(words))
+    still = {"learning_rate": 1e-9, "head_rate": 1e-9, "weights": "float16"}
+    for own in (checkpoint, None):
+        student = Transformer(checkpoint=own, tuned=teacher, layers=1, **still)
+        begun, tensors = fitted(student, pieces_of=teacher)
+        assert begun.shape.width == 24
+        np.testing.assert_allclose(begun.weights["mix0"], weights["mix2"].numpy(), rtol=0.01, atol=0.01)
+        spec = encoder_of(teacher).spec
+        assert student.plan(spec).guide(
+            spec, tensors["pieces"], np.ones(len(TEXTS), np.float32), torch.arange(len(words))
+        )
+    vectors = Static(checkpoint=checkpoint, tuned=teacher, word_dim=20)._plan().vectors
+    assert vectors is not None
+    np.testing.assert_array_equal(
+        vectors(("film", "plot"), 20), word_vectors(teacher, None, ("film", "plot"), 20)
+    )
+    assert sorted(path.name for path in (tmp_path / "teacher").iterdir()) == [
+        "config.json",
+        "model.safetensors",
+        "vocab.txt",
+    ]
 
 
 def distances(student: Transformer, layers: int = 1) -> tuple[float, float]:

@@ -13,6 +13,7 @@ import torch
 
 from potstill.errors import UserError
 from potstill.teachers import adopt
+from potstill.teachers.huggingface import encoder_folder
 from potstill.testing.teacher import check_teacher
 from potstill.types import BaggedTrainable, Column, Dataset, OutOfFoldTeacher, Schema, Task
 
@@ -161,3 +162,18 @@ def test_weights_that_are_pickled_need_trust(folder: Path, tmp_path: Path) -> No
     rows = texts()
     trusted = adopt(pickled, task=TASK, trust=True).predict(rows)  # type: ignore[union-attr]
     np.testing.assert_allclose(trusted, adopt(folder, task=TASK).predict(rows), atol=1e-6)  # type: ignore[union-attr]
+
+
+def test_students_can_begin_with_encoders_of_its_kind_alone(folder: Path, tmp_path: Path) -> None:
+    assert encoder_folder(folder) == encoder_folder(str(folder)) == str(folder)
+    assert encoder_folder((classifier(), tokenizer())) is None
+    assert encoder_folder(tmp_path / "nothing") is None
+    assert encoder_folder("https://example.org/model") is None
+    settings = {"vocab_size": len(WORDS), "hidden_size": 16, "num_hidden_layers": 1}
+    other = transformers.RobertaConfig(num_attention_heads=2, intermediate_size=24, **settings)
+    transformers.RobertaForSequenceClassification(other).save_pretrained(tmp_path / "roberta")
+    tokenizer().save_pretrained(tmp_path / "roberta")
+    assert encoder_folder(tmp_path / "roberta") is None
+    # Without its word pieces an encoder is of no use.
+    classifier().save_pretrained(tmp_path / "bare")
+    assert encoder_folder(tmp_path / "bare") is None

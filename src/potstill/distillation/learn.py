@@ -133,7 +133,7 @@ def search_students(
         trust=judge.hearsay.share if judge.hearsay else 0.0,
     )
     families = families_for(prepared) if student is None else [_named(student, prepared)]
-    notes = describe_left_out(prepared.schema) if student is None else ()
+    notes = _describe_search(families, prepared, named=student is not None)
     for note in notes:
         progress.note(note)
     assess = Assessor(prepared, judge, budget, members=list(taught.members), families=families)
@@ -146,8 +146,9 @@ def search_students(
         short_share=prepared.modality.short_share,
         progress=progress,
     )
-    if taught.encoder is not None:
-        families = [adjusted(family, tuned=str(taught.encoder)) for family in families]
+    tuned = taught.encoder or prepared.tuned
+    if tuned is not None:
+        families = [adjusted(family, tuned=str(tuned)) for family in families]
     kinds = kinds_of_target(taught, recipe, prepared.modality.targets)
     found = search.run(families, kinds, free_size=student is None)
     return Searched(search, found, budget, judge, assess, notes)
@@ -244,6 +245,18 @@ def families_for(prepared: Prepared) -> list[Student]:
     constrained = any(prepared.encoder.spec.monotone)
     families = families_of(prepared.schema, prepared.recipe)
     return [family for family in families if family.keeps_monotone or not constrained]
+
+
+def _describe_search(families: Sequence[Student], prepared: Prepared, *, named: bool) -> tuple[str, ...]:
+    """Sentences on which families are not searched, and on which begin with what a teacher has learned."""
+    notes = () if named else describe_left_out(prepared.schema)
+    begin = [family.name for family in families if "tuned" in family.__struct_fields__]
+    if prepared.tuned is None or not begin:
+        return notes
+    return (
+        *notes,
+        f"Students ({', '.join(begin)}) begin with the encoder in {prepared.tuned}; their twins do not.",
+    )
 
 
 def _named(student: Student, prepared: Prepared) -> Student:

@@ -19,8 +19,10 @@ from potstill.modalities import ImageEncoder, TabularEncoder, TextEncoder
 from potstill.modalities.pretrained_pieces import fresh_wordpiece, narrowed
 from potstill.modalities.text import joined_texts
 from potstill.modalities.unread import describe_unread
+from potstill.modalities.vocabulary import read_vocabulary
 from potstill.students import STUDENTS
 from potstill.students.settings import adjusted
+from potstill.teachers.huggingface import encoder_folder
 from potstill.teachers.zoo import default_members
 from potstill.teachers.zoo_images import default_image_members, measured_pace
 from potstill.training.examples import Targets
@@ -196,6 +198,24 @@ def checkpoint_of(recipe: Recipe) -> str | None:
     from potstill.teachers.zoo_transformers import default_checkpoint
 
     return default_checkpoint()
+
+
+def tuned_encoder(teachers: Any, student: Student | None, recipe: Recipe) -> str | None:
+    """Folder of the first of the given teachers whose encoder students can begin with; None for none.
+
+    None too where another encoder is asked for than the one that the teacher was fine-tuned from.
+    """
+    named = getattr(student, "checkpoint", None)
+    if recipe.encoder is False or named is not None:
+        return None
+    sources = teachers if isinstance(teachers, (list, tuple)) else [teachers]
+    found = next((folder for source in sources if (folder := encoder_folder(source))), None)
+    if found is None or not isinstance(recipe.encoder, str):
+        return found
+    from potstill.networks.bert_folder import read_shape
+
+    one, other = ((read_shape(folder), read_vocabulary(folder)) for folder in (found, recipe.encoder))
+    return found if one == other else None
 
 
 def _table_encoder(schema: Schema, rows: Rows, more: Rows | None, recipe: Recipe) -> Encoded:  # noqa: ARG001

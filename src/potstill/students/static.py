@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import msgspec
 
+from potstill.networks.bert_folder import begun_with
 from potstill.students.bag_student import BagPlan, fit_bag
 from potstill.students.stored_weights import Storage
 from potstill.students.word_vectors import word_vectors
@@ -34,7 +35,7 @@ class Static(msgspec.Struct, frozen=True):
         for vectors that are learnt from nothing.
     tuned
         File of weights (safetensors) to take in place of the checkpoint's: those of the same encoder after a
-        teacher was fine-tuned from it.
+        teacher was fine-tuned from it. Or the folder of a teacher's own encoder, in place of the checkpoint.
     words
         Words that are known at most.
     word_dim
@@ -128,6 +129,8 @@ class Static(msgspec.Struct, frozen=True):
         )
 
     def _plan(self) -> BagPlan:
+        checkpoint = begun_with(self.checkpoint, self.tuned)
+        tuned = None if self.tuned == checkpoint else self.tuned
         return BagPlan(
             n_words=self.words,
             word_dim=max(1, round(self.word_dim * self.size)),
@@ -144,5 +147,5 @@ class Static(msgspec.Struct, frozen=True):
             epochs=self.epochs,
             batch_size=self.batch_size,
             weights=self.weights,
-            vectors=None if self.checkpoint is None else partial(word_vectors, self.checkpoint, self.tuned),
+            vectors=None if checkpoint is None else partial(word_vectors, checkpoint, tuned),
         )

@@ -8,6 +8,7 @@ from typing import ClassVar
 import msgspec
 
 from potstill.networks.bert import BertShape, Pooling
+from potstill.networks.bert_folder import begun_with
 from potstill.students.stored_weights import Storage
 from potstill.students.transformer_student import TransformerPlan, fit_transformer
 from potstill.types import (
@@ -35,7 +36,8 @@ class Transformer(msgspec.Struct, frozen=True):
         evenly, are what training begins with. None: random weights, of ``width``.
     tuned
         File of weights (safetensors) to begin with in place of the checkpoint's: those of the same encoder
-        after a teacher was fine-tuned from it.
+        after a teacher was fine-tuned from it. Or the folder of a teacher's own encoder, in place of the
+        checkpoint.
     matching
         Weight, beside the loss of the answers, of how far its vectors of the texts are from those of the
         whole tuned encoder; 0 for none. Without such an encoder it is of no account.
@@ -128,17 +130,18 @@ class Transformer(msgspec.Struct, frozen=True):
     def _rate(self) -> float:
         if self.learning_rate is not None:
             return self.learning_rate
-        return 2e-4 if self.checkpoint is not None else 1e-3
+        return 2e-4 if begun_with(self.checkpoint, self.tuned) is not None else 1e-3
 
     def plan(self, spec: FeatureSpec) -> TransformerPlan:
         """How it is fitted on texts of the pieces of ``spec``."""
-        factor = 1.0 if self.checkpoint is not None else math.sqrt(self.size)
-        layers = self.layers if self.checkpoint is None else max(1, round(self.layers * self.size))
+        checkpoint = begun_with(self.checkpoint, self.tuned)
+        factor = 1.0 if checkpoint is not None else math.sqrt(self.size)
+        layers = self.layers if checkpoint is None else max(1, round(self.layers * self.size))
         heads = max(1, round(self.width * factor / HEAD_WIDTH))
         width = heads * max(1, round(self.width * factor / heads))
         fresh = BertShape(width=width, layers=layers, heads=heads, inner=4 * width, pieces=len(spec.pieces))
         return TransformerPlan(
-            checkpoint=self.checkpoint,
+            checkpoint=checkpoint,
             tuned=self.tuned,
             matching=self.matching,
             attention=self.attention,

@@ -62,7 +62,7 @@ class TransformerPlan:
     checkpoint
         Folder of a pretrained encoder, or None.
     tuned
-        File of its weights after fine-tuning, or None.
+        File of its weights after fine-tuning; the same folder where these are in it; or None.
     matching, attention
         Weights of how far it is from the tuned encoder, see `Mentor.loss`; 0 for none.
     fresh
@@ -132,7 +132,7 @@ class TransformerPlan:
 
     def _pretrained(self, checkpoint: str, spec: FeatureSpec, positions: int) -> tuple[BertShape, Weights]:
         """The whole encoder, tuned where it was, for the word pieces of ``spec``."""
-        if self.tuned is None:
+        if self.tuned is None or self.tuned == checkpoint:
             whole, weights = read_bert(checkpoint)
         else:
             whole, weights = read_shape(checkpoint), read_weights(self.tuned)

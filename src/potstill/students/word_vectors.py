@@ -21,6 +21,10 @@ MOST_PIECES = 16
 MOST_WORDS = 60_000
 """Words that are asked about; those after them, which are rarer, begin as nothing."""
 
+MOST_WORK = MOST_WORDS * 6 * 12 * 384**2
+"""Words times weights in the encoder's layers, at most: half a minute of one core. A large one is asked about
+fewer words."""
+
 SCALE = 0.3
 """Small vectors leave more to be learnt by the layers above, which are the same for all words."""
 
@@ -51,7 +55,9 @@ def word_vectors(checkpoint: str, tuned: str | None, words: tuple[str, ...], dim
     UserError
         There is no such encoder.
     """
-    own = _kept_answers(checkpoint, tuned, words[:MOST_WORDS])
+    shape = read_shape(checkpoint)
+    weights = shape.layers * (4 * shape.width**2 + 2 * shape.width * shape.inner)
+    own = _kept_answers(checkpoint, tuned, words[: min(MOST_WORDS, MOST_WORK // weights)])
     centred = own - own.mean(axis=0)
     variances, directions = np.linalg.eigh(centred.T.astype(np.float64) @ centred / len(centred))
     largest = np.argsort(-variances)[:dim]

@@ -192,6 +192,25 @@ class HuggingFaceAdapter:
         return HuggingFaceTeacher(name, fingerprint, model, tokenizer, _labels(model, task, name))
 
 
+def encoder_folder(source: object) -> str | None:
+    """The folder of a teacher whose encoder students can begin with; None for every other source.
+
+    It holds a network of BERT's kind, with a head or without one, and its word pieces.
+    """
+    from potstill.modalities.vocabulary import read_vocabulary
+    from potstill.networks.bert_folder import read_bert
+
+    path = path_of(source)
+    if path is None or not HuggingFaceAdapter.recognises(path):
+        return None
+    try:
+        shape, _ = read_bert(path)
+        fits = len(read_vocabulary(path).pieces) <= shape.pieces
+    except Exception:  # where it cannot be read by anybody, adopting it says so
+        return None
+    return str(path) if fits else None
+
+
 def _opened(path: Path, name: str, trust: bool) -> tuple[Any, Any, bool]:
     """Model and tokenizer of a folder, and whether it pools the first piece."""
     library("transformers", wanted_for=f"Opening {str(path)!r}", install=_INSTALL)

@@ -132,7 +132,9 @@ class Trials:
         smaller: Student | None = part
         while smaller is not None:
             part, smaller = smaller, None
-            seen = self._assess(self.lesson.sketch(self.twin_of(part)))
+            # Weighed with the encoder that it begins with, and drawn to none.
+            sketched = replace(self.twin_of(part), student=adjusted(part, matching=0.0, attention=0.0))
+            seen = self._assess(self.lesson.sketch(sketched))
             if excess(self._budget, seen) > 1.0:
                 smaller = None if self.lesson.heavy else _in_fewer_bytes(part, self._budget, seen)
                 if smaller is None:
