@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 from pathlib import Path
 
+import narwhals as nw
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -14,6 +15,7 @@ import pyarrow.parquet
 import pytest
 
 from potstill.data import read_rows
+from potstill.data.columns import arrow_column
 from potstill.errors import UserError
 
 TABLE = pa.table({"age": [31, None, 52], "job": ["cook", "None", None]})
@@ -173,6 +175,14 @@ def test_bytes_that_are_no_utf8(tmp_path: Path) -> None:
         f"Wanted text in UTF-8, but column 'name' of the file {path} has other bytes.\n\n"
         "hint: convert it first: iconv -f latin1 -t utf-8 t.csv > converted.csv"
     )
+
+
+def test_files_of_any_length_together_fit_in_one_array() -> None:
+    files = pa.chunked_array([[b"one", None], [b"two"]], pa.binary())
+    rows = nw.from_native(pa.table({"photo": files}), eager_only=True)
+    column = arrow_column(rows, "photo")
+    assert column.type == pa.large_binary(), "offsets of 32 bits end at 2 GB"
+    assert column.to_pylist() == [b"one", None, b"two"]
 
 
 def test_sources_that_are_no_rows() -> None:

@@ -50,8 +50,8 @@ def arrow_values(series: nw.Series[Any], name: str) -> pa.Array:
         raise _unreadable(series, name, error) from error
     if pa.types.is_dictionary(values.type):
         values = values.cast(_wide(values.type.value_type))
-    if pa.types.is_large_string(_wide(values.type)):
-        values = values.cast(pa.large_string())
+    if values.type != _wide(values.type):
+        values = values.cast(_wide(values.type))
     if isinstance(values, pa.ChunkedArray):
         values = values.combine_chunks()
     return values if isinstance(values, pa.Array) else pa.concat_arrays(values.chunks)
@@ -242,9 +242,10 @@ def _in_microseconds(kind: pa.DataType) -> pa.DataType:
 
 
 def _wide(kind: pa.DataType) -> pa.DataType:
-    """Texts of every kind as large_string, so that many of them fit in one array."""
-    text = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
-    return pa.large_string() if text else kind
+    """Texts of every kind as large_string, files as large_binary, so that many of them fit in one array."""
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+        return pa.large_string()
+    return pa.large_binary() if pa.types.is_binary(kind) else kind
 
 
 def _parsed(texts: pa.Array, name: str) -> pa.Array:
