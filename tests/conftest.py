@@ -3,16 +3,122 @@
 from __future__ import annotations
 
 import json
+import weakref
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 if TYPE_CHECKING:
+    import narwhals as nw
+    import onnx
     from torch import Tensor
 
+    from potstill.artifact import Card
+    from potstill.graph import GraphBuilder
+    from potstill.modalities import ImageEncoder
     from potstill.networks.bert import BertShape
+    from potstill.types import Floats, Tensors
+
+
+@dataclass
+class Decoded:
+    """How many pixels of decoded files are there, and were at most; batches have ``budget`` pixels."""
+
+    budget: int
+    files: int = 0
+    now: int = 0
+    most: int = 0
+
+    def note(self, picture: np.ndarray[Any, Any]) -> None:
+        n_pixels = picture.shape[0] * picture.shape[1]
+        self.files += 1
+        self.now += n_pixels
+        self.most = max(self.most, self.now)
+        weakref.finalize(picture, self.forget, n_pixels)
+
+    def forget(self, n_pixels: int) -> None:
+        self.now -= n_pixels
+
+
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> Decoded:
+    """Few pixels may be decoded at once, and those that are get counted."""
+    from potstill.artifact import pictures
+
+    seen, decode = Decoded(budget=2_000), pictures._decoded
+
+    def noted(value: Any) -> Any:
+        picture = decode(value)
+        if not isinstance(value, np.ndarray):
+            seen.note(picture)
+        return picture
+
+    monkeypatch.setattr(pictures, "_decoded", noted)
+    for module in ("artifact.pictures", "artifact.model", "teachers.pixels"):
+        monkeypatch.setattr(f"potstill.{module}.PIXELS_AT_ONCE", seen.budget)
+    return seen
+
+
+@pytest.fixture(scope="session")
+def photos() -> list[np.ndarray[Any, Any]]:
+    """60 pictures in colour of all sizes, 60,000 pixels together."""
+    rng = np.random.default_rng(0)
+    sizes = rng.integers(20, 45, (60, 2))
+    return [rng.integers(0, 256, (*size, 3)).astype(np.uint8) for size in sizes]
+
+
+@dataclass(frozen=True)
+class Weighted:
+    """A student of pictures without a fit: the weighted sum of the pixels."""
+
+    weights: Floats
+    n_parameters: int = 0
+
+    def logits(self, tensors: Tensors) -> Floats:
+        flat = tensors["pixels"].reshape(-1, len(self.weights)).astype(np.float32)
+        return flat @ self.weights
+
+    def build(self, graph: GraphBuilder, tensors: Mapping[str, str]) -> str:
+        flat = graph.node("Reshape", tensors["pixels"], graph.constant(np.array([-1, len(self.weights)])))
+        return graph.node("MatMul", flat, graph.constant(self.weights))
+
+
+@dataclass(frozen=True)
+class Album:
+    """Photos as the files of a frame, a graph that weighs their pixels, and what its student says of them."""
+
+    rows: nw.DataFrame[Any]
+    card: Card
+    encoder: ImageEncoder
+    student: Weighted
+    graph: onnx.ModelProto
+    artifact: bytes
+    expected: Floats
+
+
+@pytest.fixture(scope="session")
+def album(photos: list[np.ndarray[Any, Any]]) -> Album:
+    import narwhals as nw
+    import pyarrow as pa
+
+    from potstill.artifact import Affine, Card
+    from potstill.artifact.pictures import pnm_bytes
+    from potstill.export import artifact_bytes, compose
+    from potstill.modalities import ImageEncoder
+    from potstill.types import Column, Schema, Task
+
+    rows = nw.from_native(pa.table({"photo": [pnm_bytes(photo) for photo in photos]}), eager_only=True)
+    schema = Schema((Column("photo", "image", shape=(8, 12, 3)),))
+    card = Card(name="y", task=Task("regression", "y"), schema=schema, calibration=Affine(2.0, 1.0))
+    weights = np.random.default_rng(1).uniform(0, 1e-3, (8 * 12 * 3, 1)).astype(np.float32)
+    encoder, student = ImageEncoder(schema), Weighted(weights)
+    graph = compose(encoder, student, card.calibration, task=card.task)
+    said = card.calibration.apply(student.logits(encoder.encode(rows)))
+    return Album(rows, card, encoder, student, graph, artifact_bytes(graph, card, rows), said)
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,7 @@ from potstill.artifact.pictures import (
     announced_pixels,
     data_url,
     is_picture_file,
+    picture_batches,
     picture_of,
     pictures_of,
     png_bytes,
@@ -157,6 +158,32 @@ def test_columns() -> None:
     with pytest.raises(Refused) as refusal:
         pictures_of([one, b"no picture"], 3)
     assert refusal.value.row == 1
+
+
+@pytest.mark.parametrize("at_once", [None, 1, 3])
+def test_batches_of_a_column_keep_to_their_pixels(
+    monkeypatch: pytest.MonkeyPatch, at_once: int | None
+) -> None:
+    pictures = [noise(height, 7) for height in (2, 5, 9, 9, 1, 20, 1, 1, 1, 1, 1, 1)]
+    monkeypatch.setattr("potstill.artifact.pictures.PIXELS_AT_ONCE", 100)
+    for values in (pictures, [pnm_bytes(picture) for picture in pictures], [noise(5, 7)] * 6):
+        batches = list(picture_batches(values, 3, at_once=at_once))
+        column = [picture for batch in batches for picture in batch]
+        assert all(map(np.array_equal, column, pictures_of(values, 3)))
+        sizes = [sum(picture.shape[0] * picture.shape[1] for picture in batch) for batch in batches]
+        assert all(size <= 100 or len(batch) == 1 for size, batch in zip(sizes, batches, strict=True))
+        assert max(map(len, batches)) <= (at_once or len(values))
+    whole = np.stack([noise(5, 7)] * 6)
+    views = list(picture_batches(whole, 3, at_once=at_once))
+    assert [len(view) for view in views] == {None: [2, 2, 2], 1: [1] * 6, 3: [2, 2, 2]}[at_once]
+    assert all(view.base is whole for view in views)
+
+
+def test_a_column_without_pictures_is_one_batch() -> None:
+    assert [batch.shape for batch in picture_batches([], 3)] == [(0, 1, 1, 3)]
+    with pytest.raises(Refused) as refusal:
+        list(picture_batches([noise(), noise(), b"no picture"], 3, at_once=1))
+    assert refusal.value.row == 2
 
 
 def test_shown_on_a_page() -> None:

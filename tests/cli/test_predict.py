@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import gzip
 import io
@@ -127,6 +128,42 @@ def test_regression_gives_values(run: Any, regressor: Any) -> None:
         row for row, line in enumerate(regressor.rows.read_text().splitlines()[1:]) if ",nan," not in line
     ]
     np.testing.assert_allclose(np.array(values)[kept], regressor.expected[:, 0], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["photos.parquet", "photos.csv"])
+def test_few_pictures_of_a_file_are_decoded_at_once(
+    run: Any, album: Any, decoded: Any, tmp_path: Path, name: str
+) -> None:
+    model, path, files = tmp_path / "photos.onnx", tmp_path / name, album.rows["photo"].to_list()
+    model.write_bytes(album.artifact)
+    if name.endswith("parquet"):
+        pyarrow.parquet.write_table(album.rows.to_arrow(), path)
+    else:
+        path.write_text("\n".join(["photo", *(base64.b64encode(file).decode() for file in files)]) + "\n")
+    done = run("predict", model, path)
+    assert done.code == 0, done.err
+    values = [float(line) for line in done.out.splitlines()[1:]]
+    np.testing.assert_allclose(values, album.expected[:, 0], rtol=1e-5)
+    assert decoded.files == 60
+    assert decoded.most <= 3 * decoded.budget
+    labelled = tmp_path / "labelled.parquet"
+    pyarrow.parquet.write_table(pyarrow.table({"photo": files, "y": album.expected[:, 0]}), labelled)
+    done = run("evaluate", model, labelled, "--json", "-q")
+    assert json.loads(done.out)["student"]["rmse"] < 1e-4
+    assert decoded.most <= 3 * decoded.budget
+    assert run("drift", model, labelled, "-q").code == 2, "this one has no reference"
+    assert decoded.most <= 3 * decoded.budget
+
+
+def test_a_damaged_picture_is_told_with_its_row(run: Any, album: Any, tmp_path: Path) -> None:
+    model, path = tmp_path / "photos.onnx", tmp_path / "photos.parquet"
+    model.write_bytes(album.artifact)
+    pyarrow.parquet.write_table(
+        pyarrow.table({"photo": [*album.rows["photo"].to_list(), b"no picture"]}), path
+    )
+    done = run("predict", model, path)
+    assert (done.code, done.out) == (2, "")
+    assert f"{path}, row 61, column 'photo': wanted pictures: the bytes of a PNG" in done.err
 
 
 def test_a_header_alone_gives_a_header_alone(run: Any, classifier: Any, tmp_path: Path) -> None:

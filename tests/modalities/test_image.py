@@ -87,6 +87,13 @@ def test_a_shrunken_picture_is_the_mean_of_what_it_covers() -> None:
     assert np.abs(small[:, 1:-1].astype(int) - 100).max() <= 8, "without smoothing it would be 0 or 200"
 
 
+def test_few_pictures_are_decoded_at_once(photos: list[Any], decoded: Any) -> None:
+    pixels = encoder(16, 24, 3).encode(frame([pnm_bytes(photo) for photo in photos]))["pixels"]
+    assert (decoded.files, decoded.now) == (60, 0)
+    assert decoded.most <= 3 * decoded.budget
+    assert np.array_equal(pixels, np.concatenate([resized(photo[None], (16, 24, 3)) for photo in photos]))
+
+
 def test_what_is_no_picture_is_told_with_its_row() -> None:
     with pytest.raises(UserError, match=r"Column 'photo' takes pictures.*row 1 holds .3 bytes"):
         encoder(8, 8, 1).encode(frame([png(picture(8, 8, 1)), b"abc"]))

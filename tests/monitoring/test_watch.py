@@ -12,9 +12,10 @@ import pytest
 
 from potstill.artifact import Reference
 from potstill.artifact.card import decode_card, encode_card
-from potstill.artifact.columns import slice_feeds
+from potstill.artifact.columns import rows_of, slice_feeds
 from potstill.errors import UserError
 from potstill.monitoring import Shadow, Thresholds, Watch, make_reference
+from potstill.monitoring.reference import column_histograms
 from potstill.monitoring.watch import merged_reports
 
 
@@ -49,6 +50,13 @@ def test_the_card_carries_the_reference(classes):
     assert max(age.counts) < 1.2 * min(age.counts)
     assert sum(reference.answers["label"].counts) == reference.n_answers
     assert sum(reference.confidence.counts) == reference.n_answers < reference.n_rows
+
+
+def test_a_reference_may_be_counted_some_rows_at_a_time(classes):
+    inputs = classes.feeds(classes.rows(500))
+    batches = [slice_feeds(inputs, 0, 100), slice_feeds(inputs, 100, rows_of(inputs))]
+    whole = column_histograms([inputs], classes.model.schema)
+    assert column_histograms(batches, classes.model.schema) == whole
 
 
 def test_a_card_comes_back_with_its_reference_and_its_hash_covers_it(classes):

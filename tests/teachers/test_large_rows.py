@@ -20,9 +20,11 @@ import potstill
 from potstill.artifact.pictures import picture_of, pnm_bytes
 from potstill.errors import UserError
 from potstill.graph import GraphBuilder
+from potstill.modalities.image import resized
 from potstill.students import GBDT, ResidualCNN
 from potstill.teachers import HttpTeacher, adopt
 from potstill.teachers.artifact import ArtifactTeacher
+from potstill.teachers.pixels import answers_to_pictures
 from potstill.testing import check_teacher
 from potstill.types import Column, Dataset, Schema, Task
 
@@ -79,6 +81,23 @@ def test_a_module_that_wants_one_size_says_so() -> None:
     with pytest.raises(UserError, match="could not answer the pictures") as caught:
         adopt(module, task=TASK).predict(pictures(of_two_sizes()))
     assert "torch.nn.Sequential" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("size", [None, (16, 16)])
+def test_few_large_pictures_are_asked_about_at_once(
+    photos: list[Any], decoded: Any, size: tuple[int, int] | None
+) -> None:
+    asked = []
+
+    def ask(given: Any) -> Any:
+        asked.append(given.shape[:3])
+        return given.mean(axis=(1, 2, 3))
+
+    answers = answers_to_pictures(pictures(photos), ask, channels=3, size=size)
+    seen = photos if size is None else [resized(photo[None], (*size, 3))[0] for photo in photos]
+    np.testing.assert_allclose(answers, [photo.mean() for photo in seen])
+    assert max(n * height * width for n, height, width in asked) <= decoded.budget
+    assert decoded.most <= 3 * decoded.budget
 
 
 def graph_of_pictures(shape: list[int | str], kind: int, *, last: bool, softmax: bool) -> onnx.ModelProto:

@@ -17,6 +17,7 @@ import pytest
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_wine
 
 from potstill.artifact.pictures import pictures_of, pnm_bytes
+from potstill.modalities.image import resized
 from potstill.testing.augmenter import check_augmenter
 from potstill.transfer.augment import AUGMENTERS, Conditional, Mixup, Neighbours, Views
 from potstill.transfer.augment.blocks import find_blocks
@@ -286,6 +287,21 @@ def test_views_are_their_parents_moved_about_or_mixed_with_others() -> None:
     assert moved_only(blended=0.0, pasted=0.0) == 1.0
     assert moved_only(blended=1.0, pasted=0.0) < 0.02
     assert 0.0 < moved_only(blended=0.0, pasted=1.0) < 0.3
+
+
+def test_views_are_of_the_small_pictures_and_few_large_ones_are_decoded_at_once(
+    photos: list[Any], decoded: Any
+) -> None:
+    schema = Schema((Column("photo", "image", shape=(8, 8, 3)),))
+
+    def of(given: Any) -> Dataset:
+        files = pa.table({"photo": [pnm_bytes(picture) for picture in given]})
+        return Dataset(nw.from_native(files, eager_only=True), TASK, schema)
+
+    small = [resized(photo[None], (8, 8, 3))[0] for photo in photos]
+    wanted = Views().augment(of(small), 70, seed=0)[0]["photo"].to_list()
+    assert Views().augment(of(photos), 70, seed=0)[0]["photo"].to_list() == wanted
+    assert decoded.most <= 3 * decoded.budget
 
 
 def test_views_of_digits_are_not_mirrored() -> None:

@@ -6,13 +6,14 @@ through the same rules, those of `potstill.artifact.values`.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from potstill.artifact.frames import open_rows, positions, values_of
-from potstill.artifact.pictures import pictures_of
+from potstill.artifact.pictures import picture_batches, pictures_of
 from potstill.artifact.refused import Refused, shown
 from potstill.artifact.values import COLUMN_CONVERTERS
 from potstill.errors import UserError
@@ -21,6 +22,9 @@ from potstill.types import Column, Schema
 Feeds: TypeAlias = dict[str, NDArray[Any]]
 """Column name to its values: rank 1, float32, float64 (dates) or object array of str (categories, texts).
 Pictures are ``(n, height, width, channels)`` uint8, or an object array of such where their sizes differ."""
+
+LARGE_ROWS_AT_ONCE = 128
+"""Pictures or texts that are asked about at once at most."""
 
 
 def feeds(rows: Any, schema: Schema) -> Feeds:
@@ -58,6 +62,43 @@ def feeds(rows: Any, schema: Schema) -> Feeds:
         converted[column.name] = convert_column(source.column(position), column)
     check_lengths(converted, source.n_rows)
     return converted
+
+
+def feed_batches(rows: Any, schema: Schema) -> Iterator[Feeds]:
+    """`feeds` of all the rows, pictures some at a time, so that few of them are decoded at once.
+
+    Raises
+    ------
+    UserError
+        As `feeds`.
+    """
+    column = lone_picture_column(schema)
+    if column is None:
+        yield feeds(rows, schema)
+        return
+    source = open_rows(rows, schema)
+    (position,) = positions(source, schema)
+    yield from picture_feeds(values_of(source.column(position), column.kind, column.name), column)
+
+
+def lone_picture_column(schema: Schema) -> Column | None:
+    """The column of a schema of pictures; None for all else."""
+    return schema.columns[0] if [column.kind for column in schema.columns] == ["image"] else None
+
+
+def picture_feeds(values: Iterable[Any], column: Column) -> Iterator[Feeds]:
+    """Pictures as inputs of the graph, some at a time.
+
+    Raises
+    ------
+    UserError
+        When one of them is no picture.
+    """
+    try:
+        for pictures in picture_batches(values, column.shape[2], at_once=LARGE_ROWS_AT_ONCE):
+            yield {column.name: pictures}
+    except Refused as refusal:
+        raise wrong_value(column.name, refusal) from None
 
 
 def convert_column(native: Any, column: Column) -> NDArray[Any]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Any, final
 
@@ -11,9 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from potstill.artifact.card import Card, decode_card
-from potstill.artifact.columns import Feeds, concat_feeds, feeds, rows_of, slice_feeds
+from potstill.artifact.columns import (
+    LARGE_ROWS_AT_ONCE,
+    Feeds,
+    concat_feeds,
+    feed_batches,
+    feeds,
+    rows_of,
+    slice_feeds,
+)
 from potstill.artifact.envelope import CARD_KEY, PROBES_KEY, open_envelope, read_file
 from potstill.artifact.one_row import Asker, Noted, OneRow, OneText, not_a_row
+from potstill.artifact.pictures import PIXELS_AT_ONCE
 from potstill.artifact.probes import Probes, as_array
 from potstill.artifact.session import open_session
 from potstill.artifact.values import joined
@@ -23,9 +33,8 @@ from potstill.types import TABLE_KINDS, Floats, Ints, Label, Schema, Task, Token
 if TYPE_CHECKING:
     import onnxruntime as ort
 
-_ROWS_AT_ONCE, _LARGE_ROWS_AT_ONCE = 8192, 128
-"""Bound the memory of intermediate values, and keep them in the processor's cache; the second holds for
-pictures and texts."""
+_ROWS_AT_ONCE = 8192
+"""Bounds the memory of intermediate values, and keeps them in the processor's cache."""
 
 
 def load(path: str | PathLike[str] | bytes, *, verify: bool = False) -> Model:
@@ -72,7 +81,7 @@ def run(session: ort.InferenceSession, inputs: Feeds, tokenizer: Tokenizer | Non
     session
         The opened graph.
     inputs
-        Rows as `feeds` makes them; pictures of one size are asked about together.
+        Rows as `feeds` makes them; pictures of one size are asked about together, unless they are too large.
     tokenizer
         Turns texts into what a graph takes that has one whole-number input for them; None for no such graph.
 
@@ -85,10 +94,12 @@ def run(session: ort.InferenceSession, inputs: Feeds, tokenizer: Tokenizer | Non
     if tokenizer is not None:
         inputs = _tokenized(session, inputs, tokenizer)
     try:
-        groups = _by_size(inputs)
-        if groups is None:
+        pictures = _pictures_apart(inputs)
+        if not pictures:
             return np.asarray(session.run(first, inputs)[0])
-        answers = [(rows, np.asarray(session.run(first, group)[0])) for rows, group in groups]
+        answers = [
+            (rows, np.asarray(session.run(first, group)[0])) for rows, group in _by_size(inputs, pictures)
+        ]
     except UnicodeEncodeError as error:
         raise _not_utf8(error) from None
     together = np.empty((rows_of(inputs), *answers[0][1].shape[1:]), dtype=np.float32)
@@ -105,25 +116,32 @@ def _tokenized(session: ort.InferenceSession, inputs: Feeds, tokenizer: Tokenize
     return {first.name: tokenizer.ids(joined(inputs.values()))}
 
 
-def _by_size(inputs: Feeds) -> list[tuple[Ints, Feeds]] | None:
-    """Rows and their inputs, one group for each size of picture; None where all are of one size."""
+def _pictures_apart(inputs: Feeds) -> list[str]:
+    """The columns of pictures that cannot all be asked about at once: of several sizes, or too large."""
     mixed = [
         name
         for name, values in inputs.items()
         if values.dtype == object and len(values) and isinstance(values[0], np.ndarray)
     ]
-    if not mixed:
-        return None
-    shapes = [tuple(inputs[name][row].shape for name in mixed) for row in range(rows_of(inputs))]
-    groups = []
+    alike = [name for name, values in inputs.items() if values.ndim == 4]
+    fit = sum(math.prod(inputs[name].shape[:3]) for name in alike) <= PIXELS_AT_ONCE
+    return [] if fit and not mixed else mixed + alike
+
+
+def _by_size(inputs: Feeds, pictures: list[str]) -> Iterator[tuple[Ints, Feeds]]:
+    """Rows and their inputs: a group for each size of picture, or several where these are large."""
+    shapes = [tuple(inputs[name][row].shape for name in pictures) for row in range(rows_of(inputs))]
     for shape in dict.fromkeys(shapes):
-        rows = np.array([row for row, each in enumerate(shapes) if each == shape], dtype=np.int64)
-        group = {
-            name: np.stack(list(values[rows])) if name in mixed else values[rows]
-            for name, values in inputs.items()
-        }
-        groups.append((rows, group))
-    return groups
+        alike = np.array([row for row, each in enumerate(shapes) if each == shape], dtype=np.int64)
+        at_once = max(1, PIXELS_AT_ONCE // sum(height * width for height, width, _ in shape))
+        for rows in np.split(alike, range(at_once, len(alike), at_once)):
+            yield (
+                rows,
+                {
+                    name: np.stack(list(values[rows])) if name in pictures else values[rows]
+                    for name, values in inputs.items()
+                },
+            )
 
 
 class Verification(msgspec.Struct, frozen=True):
@@ -178,7 +196,7 @@ class Model:
         self._labels: NDArray[Any] = np.array(self.classes)
         self._session = session
         self._tokenizer = None if card.tokenizer is msgspec.UNSET else card.tokenizer
-        self._at_once = _ROWS_AT_ONCE if self.is_of_tables else _LARGE_ROWS_AT_ONCE
+        self._at_once = _ROWS_AT_ONCE if self.is_of_tables else LARGE_ROWS_AT_ONCE
         self._ask: Asker = _OneLargeRow(self)
         if self.is_of_tables:
             self._ask = OneRow(session, card.schema)
@@ -237,7 +255,7 @@ class Model:
                 f"{self._source} predicts values of {self.task.target!r}, which have no probabilities.",
                 hint="Call predict.",
             )
-        return self.outputs(feeds(rows, self.schema))
+        return self.outputs_of(rows)
 
     def predict(self, rows: Any) -> NDArray[Any]:
         """The most probable label, or the value, of each row.
@@ -252,7 +270,7 @@ class Model:
         UserError
             When the rows are not as the model takes them.
         """
-        outputs = self.outputs(feeds(rows, self.schema))
+        outputs = self.outputs_of(rows)
         if not self.task.is_classification:
             return outputs[:, 0]
         labels: NDArray[Any] = self._labels[outputs.argmax(axis=1)]
@@ -347,6 +365,16 @@ class Model:
             return msgspec.json.decode(self._probes, type=Probes)
         except msgspec.MsgspecError as error:
             raise ArtifactError(f"The probe rows in {self._source} cannot be read: {error}.") from None
+
+    def outputs_of(self, rows: Any) -> Floats:
+        """``(n, K)`` probabilities, or ``(n, 1)`` values, for rows as `feeds` takes them.
+
+        Raises
+        ------
+        UserError
+            When the rows are not as the model takes them.
+        """
+        return np.concatenate([self.outputs(inputs) for inputs in feed_batches(rows, self.schema)])
 
     def outputs(self, inputs: Feeds) -> Floats:
         """``(n, K)`` probabilities, or ``(n, 1)`` values, for inputs already converted by `feeds`."""

@@ -31,6 +31,9 @@ MAX_BYTES = 50_000_000
 MAX_PIXELS = 40_000_000
 """Height times width of a picture at most: a file of a few kilobytes can announce any size."""
 
+PIXELS_AT_ONCE = 16_000_000
+"""Pixels of pictures that are decoded or asked about at once at most, unless one alone has more."""
+
 MAX_SHOWN_BYTES, SHOWN_SIDE = 100_000, 128
 """Files up to this size are shown as they are; others in so many pixels a side at most."""
 
@@ -93,21 +96,75 @@ def pictures_of(values: Sequence[Any] | NDArray[Any], channels: int | None = Non
     Refused
         With the row of the first value that is no picture.
     """
-    given = values if isinstance(values, np.ndarray) and values.dtype == np.uint8 else None
-    if (
-        given is not None
-        and given.ndim == 4
-        and given.size
-        and given.shape[3] in (channels or 1, channels or 3)
-    ):
-        return given
-    pictures = []
+    given = _ready(values, channels)
+    return _as_column(list(_each(values, channels)), channels) if given is None else given
+
+
+def picture_batches(
+    values: Iterable[Any], channels: int | None = None, *, at_once: int | None = None
+) -> Iterator[NDArray[Any]]:
+    """A column of pictures, as many at a time as have `PIXELS_AT_ONCE` pixels together: memory is bounded.
+
+    Parameters
+    ----------
+    values, channels
+        As in `pictures_of`.
+    at_once
+        Pictures in a batch at most; None for any number.
+
+    Yields
+    ------
+    ndarray
+        The next of the pictures, as `pictures_of` gives them; one batch without any where there are none.
+
+    Raises
+    ------
+    Refused
+        With the row of the first value that is no picture.
+    """
+    given = _ready(values, channels)
+    if given is not None:
+        step = max(1, min(at_once or len(given), PIXELS_AT_ONCE // (given.shape[1] * given.shape[2])))
+        for start in range(0, len(given), step):
+            yield given[start : start + step]
+        return
+    batch: list[Picture] = []
+    n_pixels = 0
+    for picture in _each(values, channels):
+        size = picture.shape[0] * picture.shape[1]
+        if batch and (len(batch) == at_once or n_pixels + size > PIXELS_AT_ONCE):
+            column, batch, n_pixels = _as_column(batch, channels), [], 0
+            yield column
+        batch.append(picture)
+        n_pixels += size
+    yield _as_column(batch, channels)
+
+
+def corners(pictures: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    """The upper left corner of each picture, no larger than ``shape`` ``(H, W, C)``."""
+    height, width, channels = shape
+    return pictures_of([picture[:height, :width] for picture in pictures], channels)
+
+
+def _ready(values: Iterable[Any], channels: int | None) -> NDArray[np.uint8] | None:
+    """``values`` where they are an array of pictures already, with the channels that are wanted."""
+    wanted = (channels,) if channels else (1, 3)
+    if isinstance(values, np.ndarray) and values.dtype == np.uint8 and values.ndim == 4 and values.size:
+        return values if values.shape[3] in wanted else None
+    return None
+
+
+def _each(values: Iterable[Any], channels: int | None) -> Iterator[Picture]:
     for row, value in enumerate(values):
         try:
-            pictures.append(picture_of(value, channels))
+            picture = picture_of(value, channels)
         except Refused as refusal:
             refusal.row = row
             raise
+        yield picture
+
+
+def _as_column(pictures: Sequence[Picture], channels: int | None) -> NDArray[Any]:
     if not pictures:
         return np.zeros((0, 1, 1, channels or 3), dtype=np.uint8)
     if len({picture.shape for picture in pictures}) == 1:

@@ -10,10 +10,10 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from potstill.artifact.columns import Feeds, concat_feeds, rows_of
-from potstill.artifact.pictures import pictures_of, pnm_bytes
+from potstill.artifact.columns import Feeds, concat_feeds, lone_picture_column, rows_of
+from potstill.artifact.pictures import corners, pnm_bytes
 from potstill.artifact.values import days_to_iso
-from potstill.types import TABLE_KINDS, Column, ColumnKind, Floats, Schema
+from potstill.types import TABLE_KINDS, Column, ColumnKind, Floats, Ints, Schema
 
 N_REAL, N_REAL_LARGE = 12, 4
 """Real rows among the probes; the second holds for pictures and texts, which take more bytes."""
@@ -42,6 +42,11 @@ class Probes(msgspec.Struct, frozen=True):
     atol: float = 1e-4
 
 
+def probe_candidates(schema: Schema, n_rows: int) -> Ints:
+    """Which of so many real rows `probe_feeds` is to be given: of pictures only those that it will pick."""
+    return np.arange(n_rows) if lone_picture_column(schema) is None else _spread(n_rows, N_REAL_LARGE)
+
+
 def probe_feeds(real: Feeds, schema: Schema) -> Feeds:
     """A dozen of the real rows, then one each: all missing, unseen categories, lowest and highest values."""
     usable = np.ones(rows_of(real), dtype=bool)
@@ -50,9 +55,14 @@ def probe_feeds(real: Feeds, schema: Schema) -> Feeds:
             usable &= ~np.isinf(values)  # JSON has no infinity
     index = np.flatnonzero(usable)
     n_real = N_REAL if all(column.kind in TABLE_KINDS for column in schema.columns) else N_REAL_LARGE
-    index = index[np.unique(np.linspace(0, len(index) - 1, min(n_real, len(index))).astype(np.int64))]
+    index = index[_spread(len(index), n_real)]
     picked = {column.name: _small(real[column.name][index], column) for column in schema.columns}
     return concat_feeds([picked, *(_row(schema, which) for which in ("missing", "unseen", "low", "high"))])
+
+
+def _spread(n_rows: int, most: int) -> Ints:
+    """Positions of ``most`` rows, evenly spread over all."""
+    return np.unique(np.linspace(0, n_rows - 1, min(most, n_rows)).astype(np.int64))
 
 
 def _small(values: Any, column: Column) -> Any:
@@ -60,8 +70,7 @@ def _small(values: Any, column: Column) -> Any:
     if column.kind == "text":
         return np.array([text[:MAX_LETTERS] for text in values], dtype=object)
     if column.kind == "image":
-        height, width, channels = column.shape
-        return pictures_of([picture[:height, :width] for picture in values], channels)
+        return corners(values, column.shape)
     return values
 
 

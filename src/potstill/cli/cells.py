@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from potstill.artifact.columns import LARGE_ROWS_AT_ONCE, lone_picture_column
 from potstill.artifact.folders import IMAGE
 from potstill.artifact.frames import missing_columns
-from potstill.artifact.pictures import picture_of
+from potstill.artifact.pictures import picture_batches, picture_of
 from potstill.artifact.refused import Refused, shown
 from potstill.artifact.refused import is_missing as no_value
 from potstill.artifact.values import CONVERTERS, to_days, to_free_text, to_text
@@ -31,16 +32,39 @@ def model_columns(chunk: Chunk, schema: Schema, *, where: str) -> dict[str, Sequ
     UserError
         A column is absent, or a value is not what its column takes; with its line and column.
     """
-    if chunk.unit == "file" and len(schema.names) == 1:  # the pictures, whatever the model calls them
-        chunk = replace(chunk, columns={schema.names[0]: chunk.columns[IMAGE], **chunk.columns})
-    if absent := [name for name in schema.names if name not in chunk.columns]:
-        raise missing_columns(absent, tuple(chunk.columns), hint=_GIVE_COLUMNS)
+    chunk = _complete(chunk, schema)
     return {column.name: _converted(chunk, column, where) for column in schema.columns}
+
+
+def model_batches(chunk: Chunk, schema: Schema, *, where: str) -> Iterator[dict[str, Any]]:
+    """`model_columns` of all the rows, pictures some at a time, so that few of them are decoded at once.
+
+    Raises
+    ------
+    UserError
+        As `model_columns`.
+    """
+    column = lone_picture_column(schema)
+    if column is None:
+        yield model_columns(chunk, schema, where=where)
+        return
+    pictures = _each_converted(_complete(chunk, schema), column, where)
+    for batch in picture_batches(pictures, column.shape[2], at_once=LARGE_ROWS_AT_ONCE):
+        yield {column.name: batch}
 
 
 def is_missing(value: Any) -> bool:
     """Whether a value of a file, a CSV cell or a typed one, is none at all."""
     return no_value(value) or (isinstance(value, str) and value in _MISSING)
+
+
+def _complete(chunk: Chunk, schema: Schema) -> Chunk:
+    """The chunk, if it has every column of ``schema``; a folder's pictures have the name the model gives them."""
+    if chunk.unit == "file" and len(schema.names) == 1:
+        chunk = replace(chunk, columns={schema.names[0]: chunk.columns[IMAGE], **chunk.columns})
+    if absent := [name for name in schema.names if name not in chunk.columns]:
+        raise missing_columns(absent, tuple(chunk.columns), hint=_GIVE_COLUMNS)
+    return chunk
 
 
 def _converted(chunk: Chunk, column: Column, where: str) -> Sequence[Any]:
@@ -49,11 +73,14 @@ def _converted(chunk: Chunk, column: Column, where: str) -> Sequence[Any]:
         return _levels(values, column)
     if isinstance(values, np.ndarray) and column.kind == "numeric":
         return values
+    return list(_each_converted(chunk, column, where))
+
+
+def _each_converted(chunk: Chunk, column: Column, where: str) -> Iterator[Any]:
     convert = (_CELL_CONVERTERS if chunk.as_text else _VALUE_CHECKS)[column.kind]
-    converted = []
-    for value, line in zip(values, chunk.lines, strict=True):
+    for value, line in zip(chunk.columns[column.name], chunk.lines, strict=True):
         try:
-            converted.append(convert(value))
+            converted = convert(value)
         except ValueError as error:
             refusal = error if isinstance(error, Refused) else Refused(_WANTED[column.kind], value, "")
             place = f"{where}, {chunk.unit} {line}, column {column.name!r}"
@@ -64,7 +91,7 @@ def _converted(chunk: Chunk, column: Column, where: str) -> Sequence[Any]:
                     f"Leave the {'cell empty' if chunk.as_text else 'value out'} where it is not known.",
                 ),
             ) from None
-    return converted
+        yield converted
 
 
 def _number(cell: str) -> float | None:

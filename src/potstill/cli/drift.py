@@ -82,12 +82,13 @@ def drift(
 
 def _read(model: Model, watch: Watch, rows: str) -> None:
     from potstill.artifact import feeds
-    from potstill.cli.cells import model_columns
+    from potstill.cli.cells import model_batches
     from potstill.cli.rows import read_chunks
 
     for chunk in read_chunks(rows):
-        inputs = feeds(model_columns(chunk, model.schema, where=rows), model.schema)
-        watch.observe(inputs, model.outputs(inputs))
+        for columns in model_batches(chunk, model.schema, where=rows):
+            inputs = feeds(columns, model.schema)
+            watch.observe(inputs, model.outputs(inputs))
 
 
 def show(window: Window, thresholds: Thresholds) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 
 from potstill.artifact import Model
 from potstill.artifact.values import to_text
+from potstill.cli.answers import outputs_of
 from potstill.cli.cells import is_missing, label_texts, model_columns
 from potstill.cli.rows import Chunk, read_chunks
 from potstill.errors import UserError
@@ -31,13 +32,11 @@ def answered(model: Model, source: str, target: str) -> tuple[Floats, Labels, Bo
                 f"{source} has no column {target!r} to compare the answers with.",
                 hint=f"Name it with --target; there are: {', '.join(list(chunk.columns)[:12])}.",
             )
-        columns = model_columns(chunk, model.schema, where=source)
+        answers = outputs_of(model, chunk, where=source)
         if model.task.is_classification:
-            answers = model.predict_proba(columns)
             truth: Labels = _class_indices(chunk, target, model, source)
             there = truth >= 0
         else:
-            answers = model.predict(columns)[:, None]
             truth = _values(chunk, target, source)
             there = ~np.isnan(truth)
         outputs.append(answers[there])

@@ -35,7 +35,7 @@ from potstill.distillation.reference import answered_reference, column_reference
 from potstill.distillation.teach import Taught, TeacherCost
 from potstill.evaluation import measure_batch
 from potstill.evaluation.evidence import Evidence, gather
-from potstill.export import artifact_bytes, carried_tokenizer, check_parity, compose, graph_inputs
+from potstill.export import artifact_bytes, carried_tokenizer, check_parity, compose, input_batches
 from potstill.report import CandidateFacts, ColumnFacts, ModelFacts, ReportFacts
 from potstill.training.candidates import Candidate, pareto, ranked
 from potstill.training.examples import rows_taught
@@ -154,11 +154,14 @@ def _seal(exported: _Exported, account: Card, prepared: Prepared) -> Proven:
 
 
 def _answers(small: Mapping[Contender, _Exported], taught: Taught, prepared: Prepared) -> dict[str, Floats]:
-    inputs = graph_inputs(prepared.parts["test"].rows, prepared.schema)
+    said: dict[str, list[Floats]] = {name: [] for name in small}
+    for inputs in input_batches(prepared.parts["test"].rows, prepared.schema):
+        for name, exported in small.items():
+            said[name].append(exported.model.outputs(inputs))
     answers: dict[str, Floats] = {}
     if "test" in taught.answers:
         answers |= {"teacher": taught.answers["test"], "best_member": taught.best_answers["test"]}
-    answers |= {name: exported.model.outputs(inputs) for name, exported in small.items()}
+    answers |= {name: np.concatenate(each) for name, each in said.items()}
     twin = small["twin"]
     if isinstance(twin.calibration, Softmax):
         answers["twin_raw"] = Softmax().apply(twin.candidate.fitted.logits(prepared.tensors["test"]))

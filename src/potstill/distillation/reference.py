@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from potstill.artifact import Calibration, Reference
-from potstill.artifact.columns import concat_feeds, rows_of
 from potstill.distillation.prepare import Prepared
-from potstill.export import graph_inputs
+from potstill.export import input_batches
 from potstill.monitoring.reference import column_histograms, with_answers
 from potstill.training.candidates import Candidate
 from potstill.types import Dataset
@@ -19,8 +18,8 @@ COUNTED_ROWS = 100_000
 def column_reference(prepared: Prepared) -> Reference:
     """The student's columns in the training and validation rows."""
     rows = [_spread(prepared.parts[part]).rows for part in ("train", "valid")]
-    inputs = concat_feeds([graph_inputs(each, prepared.schema) for each in rows])
-    return Reference(n_rows=rows_of(inputs), columns=column_histograms(inputs, prepared.schema))
+    inputs = (batch for each in rows for batch in input_batches(each, prepared.schema))
+    return Reference(n_rows=sum(map(len, rows)), columns=column_histograms(inputs, prepared.schema))
 
 
 def answered_reference(

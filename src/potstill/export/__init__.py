@@ -2,7 +2,7 @@
 
 from potstill.export.calibrate import Told, fit_temperature
 from potstill.export.compose import carried_tokenizer, compose
-from potstill.export.inputs import graph_inputs
+from potstill.export.inputs import graph_inputs, input_batches
 from potstill.export.parity import ParityReport, check_parity
 from potstill.export.write import artifact_bytes, write_artifact
 
@@ -15,5 +15,6 @@ __all__ = [
     "compose",
     "fit_temperature",
     "graph_inputs",
+    "input_batches",
     "write_artifact",
 ]

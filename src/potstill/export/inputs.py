@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import narwhals as nw
 import numpy as np
 from numpy.typing import NDArray
 
-from potstill.artifact.columns import Feeds
+from potstill.artifact.columns import Feeds, lone_picture_column, picture_feeds
 from potstill.artifact.pictures import pictures_of
 from potstill.artifact.values import free_texts
 from potstill.data.columns import arrow_column, to_texts
@@ -32,6 +32,22 @@ def graph_inputs(rows: nw.DataFrame[Any], schema: Schema) -> Feeds:
     for column in schema.columns:
         inputs[column.name] = _READERS[column.kind](rows, column)
     return inputs
+
+
+def input_batches(rows: nw.DataFrame[Any], schema: Schema) -> Iterator[Feeds]:
+    """`graph_inputs` of all the rows, pictures some at a time, so that few of them are decoded at once.
+
+    Raises
+    ------
+    UserError
+        As `graph_inputs`.
+    """
+    column = lone_picture_column(schema)
+    if column is None:
+        yield graph_inputs(rows, schema)
+        return
+    files = arrow_column(rows, column.name)
+    yield from picture_feeds((file.as_py() for file in files), column)
 
 
 def _texts(rows: nw.DataFrame[Any], column: Column) -> NDArray[Any]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,11 +15,11 @@ from numpy.typing import NDArray
 from onnxruntime import InferenceSession
 
 from potstill.artifact.calibration import Affine, Calibration
-from potstill.artifact.columns import Feeds, feeds, slice_feeds
+from potstill.artifact.columns import Feeds, feeds, rows_of, slice_feeds
 from potstill.artifact.model import run
 from potstill.artifact.session import open_session
 from potstill.errors import ParityFailed
-from potstill.export.inputs import graph_inputs
+from potstill.export.inputs import graph_inputs, input_batches
 from potstill.export.perturb import Splits, perturbed
 from potstill.types import Encoder, FittedStudent, Floats, Schema, Tokenizer
 
@@ -85,22 +86,23 @@ def check_parity(
     unit = abs(calibration.scale) or 1.0 if isinstance(calibration, Affine) else 1.0
     session = open_session(model.SerializeToString())
     real = rows[:_N_REAL, :]
-    real_inputs = graph_inputs(real, schema)
-    made_up = perturbed(real_inputs, schema, ties=_ties(encoder, student, real_inputs))
+    more = input_batches(real, schema)
+    first = next(more)
+    made_up = perturbed(first, schema, ties=_ties(encoder, student, first))
     odd_inputs = graph_inputs(made_up.rows, schema)
     _check_same_reading(odd_inputs, feeds(made_up.rows, schema), made_up.what)
 
     asked = [
-        _Asked(real, real_inputs, tuple(f"real row {row}" for row in range(len(real)))),
-        _Asked(made_up.rows, odd_inputs, made_up.what),
+        _Asked(real, itertools.chain([first], more), tuple(f"real row {row}" for row in range(len(real)))),
+        _Asked(made_up.rows, [odd_inputs], made_up.what),
     ]
-    none = run(session, slice_feeds(real_inputs, 0, 0), encoder.tokenizer)
+    none = run(session, slice_feeds(first, 0, 0), encoder.tokenizer)
     if none.size or student.logits(encoder.encode(real[:0, :])).size:
         raise ParityFailed(f"The graph answers no rows with an array of shape {none.shape}.", hint=_REPORT)
     largest = 0.0
     for rows_asked in asked:
         expected = calibration.apply(student.logits(encoder.encode(rows_asked.frame)))
-        answered, alone = _answers(session, rows_asked.inputs, expected, encoder.tokenizer)
+        answered, alone = _answers(session, rows_asked.inputs, expected.shape[1], encoder.tokenizer)
         what = rows_asked.what
         largest = max(largest, _compare(answered, expected, what, atol=atol, unit=unit))
         _compare(alone, expected[: len(alone)], [f"{word}, alone" for word in what], atol=atol, unit=unit)
@@ -110,21 +112,24 @@ def check_parity(
 @dataclass(frozen=True)
 class _Asked:
     frame: nw.DataFrame[Any]
-    inputs: Feeds
+    inputs: Iterable[Feeds]
     what: tuple[str, ...]
 
 
 def _answers(
-    session: InferenceSession, inputs: Feeds, expected: Floats, tokenizer: Tokenizer | None
+    session: InferenceSession, batches: Iterable[Feeds], width: int, tokenizer: Tokenizer | None
 ) -> tuple[Floats, Floats]:
-    """All rows at once, and the first ones each alone: ONNX Runtime takes another path there."""
+    """Many rows at once, and the first ones each alone: ONNX Runtime takes another path there."""
 
-    def asked(start: int, stop: int) -> Floats:
+    def asked(inputs: Feeds, start: int, stop: int) -> Floats:
         return run(session, slice_feeds(inputs, start, stop), tokenizer).reshape(-1, width)
 
-    n_rows, width = expected.shape
-    alone = [asked(row, row + 1) for row in range(min(_N_ALONE, n_rows))]
-    together = [asked(start, start + _AT_ONCE) for start in range(0, n_rows, _AT_ONCE)]
+    together: list[Floats] = []
+    alone: list[Floats] = []
+    for inputs in batches:
+        n_rows = rows_of(inputs)
+        alone += [asked(inputs, row, row + 1) for row in range(min(_N_ALONE - len(alone), n_rows))]
+        together += [asked(inputs, start, start + _AT_ONCE) for start in range(0, n_rows, _AT_ONCE)]
     return np.concatenate(together), np.concatenate(alone)
 
 

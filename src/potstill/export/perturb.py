@@ -13,7 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from potstill.artifact.columns import Feeds, concat_feeds, rows_of
-from potstill.artifact.pictures import pictures_of, pnm_bytes
+from potstill.artifact.pictures import corners, pictures_of, pnm_bytes
 from potstill.types import TABLE_KINDS, Column, ColumnKind, Floats, Schema
 
 _N_TIES = 48
@@ -54,7 +54,7 @@ def perturbed(real: Feeds, schema: Schema, *, ties: Mapping[str, Floats], seed: 
     Parameters
     ----------
     real
-        Some real rows, at least one, as inputs of the graph.
+        Some real rows, at least one, as inputs of the graph. Of large pictures a corner is taken.
     schema
         Says which values are odd for a column.
     ties
@@ -63,6 +63,8 @@ def perturbed(real: Feeds, schema: Schema, *, ties: Mapping[str, Floats], seed: 
         Of the choice of rows and mixtures.
     """
     rng = np.random.default_rng(seed)
+    pictures = [column for column in schema.columns if column.shape]
+    real = {**real, **{column.name: corners(real[column.name], column.shape) for column in pictures}}
     odd = {column.name: _odd_values(column, ties.get(column.name), rng) for column in schema.columns}
     parts, what = [], []
     for column in schema.columns:

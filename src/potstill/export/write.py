@@ -9,6 +9,7 @@ import narwhals as nw
 import onnx
 
 from potstill.artifact.card import Card
+from potstill.artifact.probes import probe_candidates
 from potstill.artifact.seal import seal
 from potstill.export.inputs import graph_inputs
 from potstill.files import write_whole
@@ -29,7 +30,8 @@ def artifact_bytes(model: onnx.ModelProto, card: Card, rows: nw.DataFrame[Any]) 
         Some real rows, of which a dozen are carried along as probes.
     """
     graph = model.SerializeToString(deterministic=True)
-    return seal(graph, card, graph_inputs(rows[:_N_PROBE_CANDIDATES, :], card.schema))
+    candidates = probe_candidates(card.schema, min(len(rows), _N_PROBE_CANDIDATES))
+    return seal(graph, card, graph_inputs(rows[candidates, :], card.schema))
 
 
 def write_artifact(

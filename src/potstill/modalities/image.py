@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import narwhals as nw
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 from onnx import TensorProto
 
 from potstill.artifact.columns import wrong_value
-from potstill.artifact.pictures import Picture, pictures_of, rows_by_size
+from potstill.artifact.pictures import Picture, picture_batches, rows_by_size
 from potstill.artifact.refused import Refused
 from potstill.artifact.session import open_session
 from potstill.data.columns import arrow_column
@@ -61,15 +62,15 @@ class ImageEncoder:
         UserError
             The column is not there, or holds what is no picture.
         """
-        values = arrow_column(rows, self._column.name).to_pylist()
+        files = arrow_column(rows, self._column.name)
         try:
-            pictures = pictures_of(values, self._column.shape[2])
+            pixels = pixels_of(files, self._column.shape)
         except Refused as refusal:
             raise wrong_value(self._column.name, refusal) from None
         return {
-            "pixels": resized(pictures, self._column.shape),
-            "numeric": np.zeros((len(values), 0), dtype=np.float32),
-            "categorical": np.zeros((len(values), 0), dtype=np.int64),
+            "pixels": pixels,
+            "numeric": np.zeros((len(files), 0), dtype=np.float32),
+            "categorical": np.zeros((len(files), 0), dtype=np.int64),
         }
 
     def build(self, graph: GraphBuilder) -> Mapping[str, str]:
@@ -87,6 +88,23 @@ class ImageEncoder:
     def _column(self) -> Column:
         (column,) = self.schema.columns
         return column
+
+
+def pixels_of(files: pa.Array, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """Picture files as pixels ``(n, H, W, C)`` of the wanted ``shape`` ``(H, W, C)``, few decoded at once.
+
+    Raises
+    ------
+    Refused
+        With the row of the first that is no picture.
+    """
+    found = np.empty((len(files), *shape), dtype=np.uint8)
+    start = 0
+    for pictures in picture_batches((file.as_py() for file in files), shape[2]):
+        stop = start + len(pictures)
+        found[start:stop] = resized(pictures, shape)
+        start = stop
+    return found
 
 
 def resized(pictures: NDArray[Any], shape: tuple[int, ...]) -> NDArray[np.uint8]:

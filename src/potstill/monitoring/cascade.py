@@ -9,7 +9,7 @@ from typing import Any, final
 import msgspec
 import numpy as np
 
-from potstill.artifact import Model, feeds
+from potstill.artifact import Model
 from potstill.errors import UserError
 from potstill.monitoring.ensemble import Ask, Row, checked_answers
 from potstill.types import Bools, Floats
@@ -82,7 +82,7 @@ class Cascade:
         UserError
             When the rows are not as the model takes them.
         """
-        outputs = self.model.outputs(feeds(list(rows), self.model.schema))
+        outputs = self.model.outputs_of(list(rows))
         return self.settle(outputs, self.unsure(outputs), lambda: rows)
 
     def unsure(self, outputs: Floats) -> Bools:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 
 from potstill.artifact.columns import Feeds, rows_of
 from potstill.artifact.reference import Confidence, Histogram, Reference
-from potstill.monitoring.counting import MEASURES, NumberBins, as_histogram, column_bins, said_of
+from potstill.monitoring.counting import MEASURES, LevelBins, NumberBins, as_histogram, said_of
 from potstill.types import Column, Doubles, Floats, Ints, Schema, Task
 
 BINS = 20
@@ -19,16 +20,25 @@ ALL_BINS = 4_000
 CONFIDENCE_BINS = 10
 
 
-def column_histograms(inputs: Feeds, schema: Schema) -> dict[str, Histogram]:
+def column_histograms(batches: Iterable[Feeds], schema: Schema) -> dict[str, Histogram]:
     """Column name to the counts of its values.
 
     Parameters
     ----------
-    inputs
-        Rows as `feeds` makes them: those the model has learned from.
+    batches
+        Rows as `feeds` makes them, some at a time: those the model has learned from.
     """
     n_bins = max(min(BINS, ALL_BINS // max(len(schema.columns), 1)), 4)
-    return {column.name: _histogram(inputs[column.name], column, n_bins) for column in schema.columns}
+    watched: dict[str, list[NDArray[Any]]] = {column.name: [] for column in schema.columns}
+    for inputs in batches:
+        for column in schema.columns:
+            measure = MEASURES.get(column.kind)
+            values = inputs[column.name]
+            watched[column.name].append(values if measure is None else measure(values))
+    return {
+        column.name: _histogram(np.concatenate(watched[column.name]), column, n_bins)
+        for column in schema.columns
+    }
 
 
 def make_reference(
@@ -59,7 +69,7 @@ def make_reference(
     (21.5, 23.5, 25.5)
     """
     return with_answers(
-        Reference(n_rows=rows_of(inputs), columns=column_histograms(inputs, schema)), task, answered, labels
+        Reference(n_rows=rows_of(inputs), columns=column_histograms([inputs], schema)), task, answered, labels
     )
 
 
@@ -106,10 +116,10 @@ def _between(low: float, high: float) -> float:
 
 
 def _histogram(values: NDArray[Any], column: Column, n_bins: int) -> Histogram:
-    measure = MEASURES.get(column.kind)
-    numbers = values if measure is None else measure(values)
-    edges = () if column.kind == "categorical" else equal_mass_edges(numbers, n_bins)
-    return as_histogram(column_bins(column, edges).count(values), edges)
+    if column.kind == "categorical":
+        return as_histogram(LevelBins.of(column.levels).count(values))
+    edges = equal_mass_edges(values, n_bins)
+    return as_histogram(NumberBins(np.array(edges)).count(values), edges)
 
 
 def _answers(name: str, values: NDArray[Any], task: Task) -> Histogram:

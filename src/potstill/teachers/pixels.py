@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
-from potstill.artifact.pictures import pictures_of, rows_by_size
+from potstill.artifact.pictures import PIXELS_AT_ONCE, picture_batches, rows_by_size
 from potstill.data.columns import arrow_column
 from potstill.types import Dataset
 
@@ -52,18 +53,27 @@ def answers_to_pictures(
     """
     (column,) = (column for column in dataset.schema.columns if column.kind == "image")
     channels = channels or column.shape[2]
-    files = arrow_column(dataset.rows, column.name).to_pylist()
+    files = arrow_column(dataset.rows, column.name)
     found: NDArray[Any] | None = None
-    for start in range(0, len(files), PICTURES_AT_ONCE):
-        pictures = pictures_of(files[start : start + PICTURES_AT_ONCE], channels)
-        if size is not None:
-            from potstill.modalities.image import resized  # brings the library onnx along
-
-            pictures = resized(pictures, (*size, channels))
+    start = 0
+    for pictures in _batches(files, channels, size):
         for rows in map(np.array, rows_by_size(pictures).values()):
             for some in np.split(rows, range(at_once, len(rows), at_once)):
                 answers = ask(np.stack([pictures[row] for row in some]))
                 if found is None:
                     found = np.empty((len(files), *answers.shape[1:]))
                 found[start + some] = answers
+        start += len(pictures)
     return np.empty((0, dataset.task.n_outputs)) if found is None else found
+
+
+def _batches(files: pa.Array, channels: int, size: tuple[int, int] | None) -> Iterator[NDArray[Any]]:
+    """The pictures in order, some at a time, each in its own size or all in one."""
+    if size is None:
+        yield from picture_batches((file.as_py() for file in files), channels, at_once=PICTURES_AT_ONCE)
+        return
+    from potstill.modalities.image import pixels_of  # brings the library onnx along
+
+    step = max(1, min(PICTURES_AT_ONCE, PIXELS_AT_ONCE // (size[0] * size[1])))
+    for start in range(0, len(files), step):
+        yield pixels_of(files.slice(start, step), (*size, channels))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from os import PathLike
 from typing import TYPE_CHECKING, Any, final
 
-from potstill.artifact import Model, feeds, load
+from potstill.artifact import Model, load
 from potstill.artifact.values import to_text
 from potstill.types import Label
 
@@ -49,7 +49,7 @@ class PyFunc:
         import pandas as pd
 
         task = self.model.task
-        outputs = self.model.outputs(feeds(model_input, self.model.schema))
+        outputs = self.model.outputs_of(model_input)
         index = model_input.index if isinstance(model_input, pd.DataFrame) else None
         names = output_names(task.classes)
         if not task.is_classification:

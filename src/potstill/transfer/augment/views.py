@@ -9,9 +9,9 @@ import narwhals as nw
 import numpy as np
 from numpy.typing import NDArray
 
-from potstill.artifact.pictures import pictures_of, pnm_bytes
+from potstill.artifact.pictures import pnm_bytes
 from potstill.data.columns import arrow_column
-from potstill.modalities.image import resized
+from potstill.modalities.image import pixels_of
 from potstill.modalities.mirroring import mirrors_alike
 from potstill.transfer.augment.rows import spread_parents
 from potstill.types import ColumnKind, Dataset, Ints
@@ -62,8 +62,7 @@ class Views(msgspec.Struct, frozen=True):
             return dataset.rows.head(0), np.empty(0, dtype=np.int64)
         column = dataset.schema.columns[0]
         rng = np.random.default_rng(seed)
-        files = arrow_column(dataset.rows, column.name).to_pylist()
-        pixels = resized(pictures_of(files, column.shape[2]), column.shape)
+        pixels = pixels_of(arrow_column(dataset.rows, column.name), column.shape)
         parents = spread_parents(len(dataset), n_rows, rng)
         flips = self.flips
         if flips is None:
