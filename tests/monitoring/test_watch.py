@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from potstill.artifact import Reference
+from potstill.artifact import Reference, feeds, load
 from potstill.artifact.card import decode_card, encode_card
 from potstill.artifact.columns import rows_of, slice_feeds
 from potstill.errors import UserError
@@ -144,6 +144,18 @@ def test_few_rows_raise_no_alarm_however_odd(classes):
     rows["age"] += 30
     assert seen(classes, rows).current.alarms == ()
     assert seen(classes, rows, thresholds=Thresholds(min_rows=100)).current.alarms != ()
+
+
+def test_pictures_are_counted_and_let_go_at_once(album, decoded):
+    model = load(album.artifact)
+    inputs = feeds(album.rows, model.schema)
+    watch = Watch(model, reference=make_reference(inputs, model.schema, model.task))
+    for row in range(60):
+        asked = slice_feeds(inputs, row, row + 1)
+        watch.observe(asked, model.outputs(asked))
+    del inputs, asked
+    assert decoded.now == 0
+    assert watch.report().current.columns["photo"].psi == 0.0
 
 
 def test_windows_close_by_count(classes):

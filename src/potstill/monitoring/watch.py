@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from potstill.artifact import Model
-from potstill.artifact.columns import Feeds, concat_feeds, rows_of, slice_feeds
+from potstill.artifact.columns import Feeds, concat_feeds, lone_picture_column, rows_of, slice_feeds
 from potstill.artifact.one_row import Noted
 from potstill.artifact.reference import Reference
 from potstill.errors import UserError
@@ -29,6 +29,9 @@ FOLD_ROWS = 256
 
 MOST_NOTED_ROWS = 64 * FOLD_ROWS
 """Rows that are noted at most while a report is made; then a request has to wait for it."""
+
+FOLD_PICTURES, MOST_NOTED_PICTURES = 1, 16
+"""The same for pictures, which are noted as they were decoded and may take a hundred megabytes each."""
 
 
 class Past(msgspec.Struct, frozen=True):
@@ -213,6 +216,9 @@ class Watch:
         self._model = model
         self._noted: deque[_Entry] = deque()
         self._n_noted = 0
+        pictures = lone_picture_column(model.schema) is not None
+        self._fold_rows = FOLD_PICTURES if pictures else FOLD_ROWS
+        self._most_noted_rows = MOST_NOTED_PICTURES if pictures else MOST_NOTED_ROWS
         self._noting = threading.Lock()
         self._counting = threading.Lock()
         self._n_rows = 0
@@ -258,7 +264,9 @@ class Watch:
             self._noted.append(_Entry(self._clock(), outputs, inputs, noted))
             self._n_noted += len(outputs)
             n_noted = self._n_noted
-        if n_noted >= FOLD_ROWS and self._counting.acquire(blocking=n_noted >= MOST_NOTED_ROWS):
+        if n_noted < self._fold_rows:
+            return
+        if self._counting.acquire(blocking=n_noted >= self._most_noted_rows):
             try:
                 self._count_noted()
             finally:
