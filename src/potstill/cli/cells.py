@@ -59,7 +59,7 @@ def is_missing(value: Any) -> bool:
 
 
 def _complete(chunk: Chunk, schema: Schema) -> Chunk:
-    """The chunk, if it has every column of ``schema``; a folder's pictures have the name the model gives them."""
+    """The chunk, if it has every column of ``schema``; a folder calls its pictures what the model does."""
     if chunk.unit == "file" and len(schema.names) == 1:
         chunk = replace(chunk, columns={schema.names[0]: chunk.columns[IMAGE], **chunk.columns})
     if absent := [name for name in schema.names if name not in chunk.columns]:
