@@ -362,9 +362,6 @@ def _computed(question: Question) -> Floats:
 
 
 def _looked_at(ask: Ask) -> tuple[Question, Floats]:
-    """A question of pictures and its answers; the watch counts at once, so as not to keep the pictures."""
+    """A question of pictures and its answers."""
     question = ask()
-    outputs = _computed(question)
-    if question.served.watch is not None:
-        question.served.watch.fold()
-    return question, outputs
+    return question, _computed(question)
