@@ -46,7 +46,7 @@ LEAST_FITTING = 0.15
 """Part of a member's time that is for its fit, however many rows it is asked about."""
 
 _BEGINNING_S = 6.0
-_PACE_ROWS, _PACE_STEPS = 32, 2
+_PACE_PIECES, _PACE_STEPS = 900, 2
 
 
 class TransformerMember(msgspec.Struct, frozen=True, kw_only=True):
@@ -256,7 +256,8 @@ def measured_pace(checkpoint: str | None, n_pieces: float) -> float:
 
     member = TransformerMember(name="pace", checkpoint=checkpoint, epochs=_PACE_STEPS)
     width = max(1, round(n_pieces))
-    return pace_of(step_s(member, _PACE_ROWS, width), member.seconds(_PACE_ROWS, width) / member.epochs)
+    n_rows = max(1, _PACE_PIECES // width)
+    return pace_of(step_s(member, n_rows, width), member.seconds(n_rows, width) / member.epochs)
 
 
 def _varied(checkpoint: str | None, epochs: int) -> list[TransformerMember]:
