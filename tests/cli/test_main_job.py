@@ -33,7 +33,7 @@ def test_the_main_job(run: Any, folder: Path, tmp_path: Path, monkeypatch: pytes
     done = run(
         *("distill", folder / "train.csv", "--target", "target", "--test", folder / "test.csv"),
         *("--teacher", folder / "booster.txt", "--student", "gbdt", "--synthetic", "1"),
-        *("--out", out, "--report", report, "--facts", facts, "--json"),
+        *("--out", out, "--report", report, "--facts", facts, "--json", "--time-limit", "12"),
     )
     assert done.code == 0, done.err
     answer = json.loads(done.out)
@@ -77,6 +77,7 @@ def test_the_size_reported_is_the_size_of_the_file(
             "-q",
         ),
         *("--teacher", folder / "booster.txt", "--student", "gbdt", "--synthetic", "0", "--out", out),
+        *("--time-limit", "8"),
     )
     answer = json.loads(done.out)
     assert answer[answer["shipped"]]["size_bytes"] == out.stat().st_size
@@ -129,7 +130,7 @@ def test_collected_answers_are_soft_targets(run: Any, folder: Path, tmp_path: Pa
     train, target = folder / "train.csv", ("--target", "target")
     asked = ("--train", train, "--teacher", folder / "booster.txt", "--out", answers, "--batch-rows", "150")
     assert run("collect", train, *target, *asked, "-q").code == 0
-    options = ("--student", "gbdt", "--synthetic", "0", "--no-cache", "--json", "-q")
+    options = ("--student", "gbdt", "--synthetic", "0", "--no-cache", "--json", "-q", "--time-limit", "8")
     out = tmp_path / "m.onnx"
     by_table = run("distill", train, *target, "--soft-targets", answers, *options, "--out", out)
     by_teacher = run("distill", train, *target, "--teacher", folder / "booster.txt", *options, "--out", out)

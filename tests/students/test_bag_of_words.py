@@ -155,6 +155,19 @@ def test_word_vectors_are_those_of_the_encoder(
     assert not np.allclose(word_vectors(checkpoint, str(tmp_path / "tuned"), words, 4), vectors, atol=0.05)
 
 
+def test_words_that_there_is_no_time_for_begin_as_nothing_until_there_is(
+    checkpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr("potstill.students.word_vectors.WORDS_AT_ONCE", 3)
+    words = ("abc", "a", "abd", "hgf", "x", "cab", "fed")
+    at_once = word_vectors(checkpoint, None, words, 4, -1.0)
+    assert at_once[:3].any(axis=1).all()
+    assert not at_once[3:].any()
+    assert not word_vectors(checkpoint, None, words, 4, -1.0)[6:].any()  # it goes on where it stopped
+    assert word_vectors(checkpoint, None, words, 4).any(axis=1).all()
+
+
 def test_a_student_begins_at_the_encoder(
     checkpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

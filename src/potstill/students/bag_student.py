@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -46,8 +47,11 @@ MOST_EXAMPLES_SEEN = 400_000
 RARE = 3.0
 """A word is worth as little as if it had been met so often more, and meant nothing then."""
 
-WordVectors = Callable[[tuple[str, ...], int], Floats]
-"""Words, most frequent first, and a length D to ``(V, D)`` vectors."""
+VECTORS_SHARE = 0.25
+"""Part of a fit's time in which an encoder is asked for words' vectors at most."""
+
+WordVectors = Callable[[tuple[str, ...], int, float | None], Floats]
+"""Words, most frequent first, a length D and seconds, None for no limit, to ``(V, D)`` vectors."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +144,12 @@ def fit_bag(
         start = np.log(np.clip(start, SMALLEST_PRIOR, None))
     weights = initial_weights(shape, start, torch.Generator().manual_seed(seed))
     if plan.vectors is not None:
-        weights["words"][FIRST_KNOWN:] = torch.from_numpy(plan.vectors(spec.words, plan.word_dim)[kept])
+        begin = time.monotonic()
+        asking_s = None if time_limit_s is None else VECTORS_SHARE * time_limit_s
+        vectors = plan.vectors(spec.words, plan.word_dim, asking_s)
+        weights["words"][FIRST_KNOWN:] = torch.from_numpy(vectors[kept])
+        if time_limit_s is not None:
+            time_limit_s = max(time_limit_s / 2, time_limit_s - (time.monotonic() - begin))
         weights["words"][UNKNOWN] = 0
     schedule = plan.schedule(len(train), effort, time_limit_s)
     tracker = progress or Silent()

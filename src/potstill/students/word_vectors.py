@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -25,11 +26,15 @@ MOST_WORK = MOST_WORDS * 6 * 12 * 384**2
 """Words times weights in the encoder's layers, at most: half a minute of one core. A large one is asked about
 fewer words."""
 
+WORDS_AT_ONCE = 1_000
+
 SCALE = 0.3
 """Small vectors leave more to be learnt by the layers above, which are the same for all words."""
 
 
-def word_vectors(checkpoint: str, tuned: str | None, words: tuple[str, ...], dim: int) -> Floats:
+def word_vectors(
+    checkpoint: str, tuned: str | None, words: tuple[str, ...], dim: int, limit_s: float | None = None
+) -> Floats:
     """The vectors of words.
 
     What the encoder answers is kept in the system's folder for temporary files, or beside the tuned weights:
@@ -45,6 +50,9 @@ def word_vectors(checkpoint: str, tuned: str | None, words: tuple[str, ...], dim
         V words, most frequent first.
     dim
         D; more than the encoder has are filled up with zeros.
+    limit_s
+        Seconds that the encoder may be asked: words for which there is no time begin as nothing, as rare ones
+        do, and the next who wants the same is told of these. None for as long as it takes.
 
     Returns
     -------
@@ -57,7 +65,7 @@ def word_vectors(checkpoint: str, tuned: str | None, words: tuple[str, ...], dim
     """
     shape = read_shape(checkpoint)
     weights = shape.layers * (4 * shape.width**2 + 2 * shape.width * shape.inner)
-    own = _kept_answers(checkpoint, tuned, words[: min(MOST_WORDS, MOST_WORK // weights)])
+    own = _kept_answers(checkpoint, tuned, words[: min(MOST_WORDS, MOST_WORK // weights)], limit_s)
     centred = own - own.mean(axis=0)
     variances, directions = np.linalg.eigh(centred.T.astype(np.float64) @ centred / len(centred))
     largest = np.argsort(-variances)[:dim]
@@ -70,8 +78,10 @@ def word_vectors(checkpoint: str, tuned: str | None, words: tuple[str, ...], dim
     return vectors
 
 
-def _kept_answers(checkpoint: str, tuned: str | None, words: tuple[str, ...]) -> Floats:
-    """`_answers`, from where they are kept if they have been given before."""
+def _kept_answers(
+    checkpoint: str, tuned: str | None, words: tuple[str, ...], limit_s: float | None
+) -> Floats:
+    """`_answers`, from where they are kept as far as they have been given before."""
     encoder = (Path(checkpoint) / "model.safetensors" if tuned is None else Path(tuned)).resolve()
     changed = encoder.stat().st_mtime_ns if encoder.exists() else 0
     name = hashlib.sha256("\x1f".join([str(encoder), str(changed), *words]).encode()).hexdigest()[:24]
@@ -81,19 +91,28 @@ def _kept_answers(checkpoint: str, tuned: str | None, words: tuple[str, ...]) ->
     folder.mkdir(exist_ok=True)
     with locked(folder, on_wait=lambda _: None):
         file = folder / "vectors.npy"
-        if not file.exists():
+        known = [np.load(file)] if file.exists() else []
+        n_known = sum(map(len, known))
+        if n_known < len(words):
+            known += [_answers(checkpoint, tuned, words[n_known:], limit_s).astype(np.float16)]
             answered = io.BytesIO()
-            np.save(answered, _answers(checkpoint, tuned, words).astype(np.float16))
+            np.save(answered, np.concatenate(known))
             write_whole(answered.getvalue(), file)
-        kept: Floats = np.load(file).astype(np.float32)
+        kept: Floats = np.concatenate(known).astype(np.float32)
         return kept
 
 
-def _answers(checkpoint: str, tuned: str | None, words: tuple[str, ...]) -> Floats:
-    """``(V, H)``: the mean of the encoder's last layer over the pieces of each word."""
+def _answers(checkpoint: str, tuned: str | None, words: tuple[str, ...], limit_s: float | None) -> Floats:
+    """``(V, H)``: the mean of the last layer over the pieces of each word, as far as there is time."""
+    begin = time.monotonic()
     if tuned is None:
         shape, weights = read_bert(checkpoint)
     else:
         shape, weights = read_shape(checkpoint), read_weights(tuned)
     pieces = wordpiece_of(checkpoint, max_pieces=MOST_PIECES).ids(words)
-    return answers(weights, shape, pieces, "mean", exact=False)
+    found = []
+    for start in range(0, len(pieces), WORDS_AT_ONCE):
+        if found and limit_s is not None and time.monotonic() - begin > limit_s:
+            break
+        found.append(answers(weights, shape, pieces[start : start + WORDS_AT_ONCE], "mean", exact=False))
+    return np.concatenate(found)
