@@ -110,7 +110,7 @@ def _answers(checkpoint: str, tuned: str | None, words: tuple[str, ...], limit_s
     else:
         shape, weights = read_shape(checkpoint), read_weights(tuned)
     pieces = wordpiece_of(checkpoint, max_pieces=MOST_PIECES).ids(words)
-    found = []
+    found: list[Floats] = []
     for start in range(0, len(pieces), WORDS_AT_ONCE):
         if found and limit_s is not None and time.monotonic() - begin > limit_s:
             break
