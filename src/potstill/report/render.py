@@ -88,7 +88,6 @@ def render(facts: ReportFacts) -> str:
         script_hash=_digest(script),
         command=pick_command(facts),
         frontier=facts.frontier,
-        timed=facts.frontier is None and "--time-limit" in (facts.command or ""),
         **_head(facts),
         **_tables(facts),
         **_notes(facts),
