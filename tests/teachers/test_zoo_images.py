@@ -127,9 +127,9 @@ def test_nothing_is_mixed_in_short_courses_and_many_labels_are_not_smoothed() ->
     shape = (28, 28, 1)
     member = msgspec.structs.replace(ZOO_OF_IMAGES[0], snapshots=3)
     for n_rows, epochs, mixing, smoothing in (
-        (50_000, 24, "none", 0.0),
-        (10_000, 24, "none", 0.1),
-        (10_000, 60, "cutmix", 0.0),
+        (50_000, 16, "none", 0.0),
+        (10_000, 16, "none", 0.1),
+        (10_000, 24, "cutmix", 0.0),
     ):
         seconds = member.cost_s(shape, (epochs + 0.5) * n_rows, 0)
         planned = member.within(seconds, n_rows, 0, shape)
@@ -183,7 +183,7 @@ def test_snapshots_answer_together() -> None:
     assert np.abs(each[0] - each[2]).max() > 0.01
 
 
-@pytest.mark.parametrize(("epochs", "count", "ends"), [(80, 3, [40, 60, 80]), (7, 1, [7]), (2, 3, [1, 2])])
+@pytest.mark.parametrize(("epochs", "count", "ends"), [(80, 3, [54, 67, 80]), (7, 1, [7]), (2, 3, [2])])
 def test_courses_begin_anew(epochs: int, count: int, ends: list[int]) -> None:
     courses = Courses(epochs, count)
     assert courses.ends == ends

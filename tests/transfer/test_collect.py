@@ -329,7 +329,7 @@ def test_time_limit_leaves_out_members_and_chooses_alike_the_second_time(tmp_pat
     collected = collect(members, two_parts(), **run, progress=heard)
     assert collected.members == ("0",)
     assert collected.notes[0] == (
-        "left out the member 1: the time for teachers (1e-09 s) would not have sufficed"
+        "left out the members 1, 2, 3: the time for teachers (1e-09 s) would not have sufficed"
     )
     assert heard.steps == heard.total == 12
     again = collect(members, two_parts(), **run)

@@ -176,7 +176,7 @@ def _optimizer(member: ConvolutionalMember, weights: Weights) -> torch.optim.Opt
 class Courses:
     """When the courses of a training end, and the learning rate on the way.
 
-    The first takes half of the epochs, the others the rest in equal parts, and begin at a lower rate.
+    The first takes two thirds of the epochs, the others the rest in equal parts, and begin at a lower rate.
 
     Parameters
     ----------
@@ -191,7 +191,7 @@ class Courses:
     """
 
     def __init__(self, epochs: int, count: int) -> None:
-        first = epochs if count == 1 else math.ceil(epochs / 2)
+        first = epochs if count == 1 else math.ceil(2 * epochs / 3)
         after = np.linspace(first, epochs, count).round().astype(int).tolist()
         self.ends: list[int] = sorted({*after, epochs})
 

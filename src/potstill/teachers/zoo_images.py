@@ -33,7 +33,7 @@ TRAINING_FACTOR, ANSWERS_FACTOR = 3.0, 1.2
 
 MOST_EPOCHS, FEWEST_EPOCHS = 100, 2
 
-MIXING_EPOCHS = 20
+MIXING_EPOCHS = 12
 """With fewer epochs in the first course nothing is mixed: what is learnt from mixtures is learnt slowly."""
 
 SMOOTHING, SMOOTHED_ROWS = 0.1, 20_000

@@ -214,7 +214,7 @@ class _Gathering:
         self._steps_left = 0
         self._shift = Shift()
         self._notes: list[str] = []
-        self._left_out: list[str] = []
+        self._left_out: dict[str, list[str]] = {}
         self._encoder: Path | None = None
         n_outputs = plan.parts["train"].task.n_outputs
         room = {part: (n_members, len(rows), n_outputs) for part, rows in plan.parts.items()}
@@ -283,8 +283,8 @@ class _Gathering:
         return f"the time for teachers ({self._time_limit_s:.3g} s) would not have sufficed"
 
     def _leave_out(self, member: Member, reason: str) -> None:
-        self._left_out.append(f"left out the member {member.name}: {reason}")
-        self._note(self._left_out[-1])
+        self._left_out.setdefault(reason, []).append(member.name)
+        self._progress.note(_told_left_out(reason, [member.name]))
         if member.name not in self._shift.worked_on:
             self._progress.advance(self._steps_left)
 
@@ -309,6 +309,7 @@ class _Gathering:
             noun = "member" if self._reused == 1 else "members"
             self._note(f"reused the soft targets of {self._reused} {noun}, computed earlier")
         n = len(self._done)
+        left_out = tuple(_told_left_out(reason, names) for reason, names in self._left_out.items())
         return Collected(
             members=tuple(member.name for member in self._done),
             answers={part: room[:n] for part, room in self._answers.items()},
@@ -317,8 +318,8 @@ class _Gathering:
             folds=self._plan.folds,
             costs=tuple(self._costs),
             reused=self._reused,
-            left_out=tuple(self._left_out),
-            notes=tuple(self._notes),
+            left_out=left_out,
+            notes=(*left_out, *self._notes),
             fingerprint=digest(*self._keys, *sorted(self._plan.hashes.items())),
             encoder=self._encoder,
         )
@@ -334,3 +335,8 @@ class _Gathering:
             else f"{which} failed: {said(first)}",
             hint="Fit and ask it by hand on these rows to see where.",
         ) from first
+
+
+def _told_left_out(reason: str, names: Sequence[str]) -> str:
+    noun = "member" if len(names) == 1 else "members"
+    return f"left out the {noun} {', '.join(names)}: {reason}"
