@@ -18,6 +18,7 @@ from potstill.networks.bert import BertShape, encoded, initial_bert, pooled
 from potstill.networks.bert_folder import read_bert, write_weights
 from potstill.objectives import KD
 from potstill.students import Static, Transformer
+from potstill.students.text_vectors import text_vectors
 from potstill.students.transformer_student import FittedTransformer
 from potstill.students.word_vectors import word_vectors
 from potstill.types import Column, Examples, Floats, Schema, Task
@@ -168,6 +169,61 @@ def test_an_encoder_is_no_way_from_itself(checkpoint: str, tuned: str) -> None:
         found = encoded(weights, made.shape, ids, with_scores=True)
         near = mentor.loss(found, found.states[-1][:, 0], ids, torch.arange(len(ids)))
     assert 0 <= float(near) < 0.01 * far
+
+
+def test_the_encoder_is_not_asked_for_vectors_that_are_known(checkpoint: str, tuned: str) -> None:
+    encoder = encoder_of(checkpoint)
+    pieces = encoder.encode(nw.from_native(pl.DataFrame({"text": TEXTS})))["pieces"]
+    known = text_vectors(checkpoint, tuned, pieces, encoder.spec, None)
+    few = text_vectors(checkpoint, tuned, np.tile(pieces, (20, 1)), encoder.spec, 0.0)
+    assert np.isnan(few).all()
+    known[::2] = np.nan
+    plan = Transformer(checkpoint=checkpoint, tuned=tuned, layers=1).plan(encoder.spec)
+    ids, rows = torch.from_numpy(pieces.astype(np.int64)), torch.arange(len(pieces))
+    every = torch.arange(len(encoder.spec.pieces))
+    mentor, other = (
+        plan.guide(encoder.spec, pieces, np.ones(len(pieces), np.float32), every, told)
+        for told in (known, None)
+    )
+    assert mentor is not None
+    assert other is not None
+    assert mentor.known.tolist() == [False, True] * (len(pieces) // 2)
+    with torch.no_grad():
+        found = encoded(mentor.weights, mentor.shape, ids)
+        texts = torch.zeros(len(ids), 16)
+        losses = [float(each.loss(found, texts, ids, rows)) for each in (mentor, other)]
+    assert losses[0] == pytest.approx(losses[1], rel=0.02)
+    assert mentor.known.all()
+
+
+def test_static_students_are_drawn_to_the_vectors(checkpoint: str, tuned: str) -> None:
+    """Told nothing by the answers, it still learns to tell the texts apart as the encoder does."""
+    encoder = encoder_of(checkpoint)
+    tensors = encoder.encode(nw.from_native(pl.DataFrame({"text": TEXTS})))
+    vectors = text_vectors(checkpoint, tuned, tensors["pieces"], encoder.spec, None)
+    n = len(TEXTS)
+    examples = Examples(
+        tensors={**tensors, "vectors": vectors},
+        teacher_probs=np.full((n, 2), 0.5, dtype=np.float32),
+        labels=LABELS,
+        hard_weight=np.zeros(n, dtype=np.float32),
+        weight=np.ones(n, dtype=np.float32),
+    )
+    small = Static(checkpoint=checkpoint, tuned=tuned, word_dim=8, units=0, hidden=(2,), dropout=0.0)
+    explained = []
+    for matching in (3.0, 0.0):
+        student = msgspec.structs.replace(small, matching=matching, word_dropout=0.0, learning_rate=0.02)
+        made, _ = student.fit(examples, None, spec=encoder.spec, task=TASK, objective=KD(), seed=0, effort=40)
+        assert made.logits(tensors).shape == (n, 2)
+        assert made.weights["logit_weight"].shape == (2, 2)  # type: ignore[attr-defined]
+        seen = made.weights["words"][tensors["words"]].sum(axis=1)  # type: ignore[attr-defined]
+        hidden = np.maximum(seen @ made.weights["weight0"] + made.weights["bias0"], 0)  # type: ignore[attr-defined]
+        design = np.column_stack([hidden, np.ones(n)])
+        fitted_to = design @ np.linalg.lstsq(design, vectors.astype(np.float64), rcond=None)[0]
+        explained.append(
+            1 - np.var(vectors - fitted_to) / np.var(vectors.astype(np.float64) - vectors.mean(axis=0))
+        )
+    assert explained[0] > explained[1] + 0.1, explained
 
 
 def test_with_many_classes_training_begins_at_a_fitted_head(checkpoint: str) -> None:

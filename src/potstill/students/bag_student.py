@@ -11,6 +11,8 @@ import torch
 
 from potstill.graph import GraphBuilder
 from potstill.modalities.text import spellings
+from potstill.networks.dense_head import MANY_CLASSES
+from potstill.students.bag_hints import HintedLesson, Hints
 from potstill.students.bag_of_words import (
     FIRST_KNOWN,
     NOTHING,
@@ -41,8 +43,8 @@ from potstill.types import (
 )
 
 SMALLEST_PRIOR = 1e-6
-MOST_EXAMPLES_SEEN = 400_000
-"""Rows times epochs."""
+MOST_EXAMPLES_SEEN, MOST_SEEN_MANY = 400_000, 1_200_000
+"""Rows times epochs, with up to ten classes and with more, where each has fewer rows to be learnt from."""
 
 RARE = 3.0
 """A word is worth as little as if it had been met so often more, and meant nothing then."""
@@ -72,6 +74,9 @@ class BagPlan:
         How the file keeps them.
     vectors
         Where words begin; None for random vectors.
+    matching
+        Weight of how far a linear function of what the last layer sees is from ``tensors["vectors"]``, where
+        there are any.
     """
 
     n_words: int
@@ -90,12 +95,16 @@ class BagPlan:
     batch_size: int | None
     weights: Storage
     vectors: WordVectors | None = None
+    matching: float = 0.0
 
-    def schedule(self, n_rows: int, effort: int | None, time_limit_s: float | None) -> Schedule:
+    def schedule(
+        self, n_rows: int, n_outputs: int, effort: int | None, time_limit_s: float | None
+    ) -> Schedule:
         """The training on this many rows."""
+        seen = MOST_EXAMPLES_SEEN if n_outputs < MANY_CLASSES else MOST_SEEN_MANY
         batch_size = self.batch_size or int(2 ** np.clip(np.round(np.log2(n_rows / 100)), 5, 9))
         planned = effort.planned if isinstance(effort, Epochs) else effort
-        epochs = planned or self.epochs or int(np.clip(MOST_EXAMPLES_SEEN / n_rows, 5, 30))
+        epochs = planned or self.epochs or int(np.clip(seen / n_rows, 5, 30))
         return Schedule(
             epochs=epochs,
             batch_size=batch_size,
@@ -139,10 +148,13 @@ def fit_bag(
         hidden=plan.hidden,
         n_outputs=task.n_outputs,
     )
+    hints = Hints.of(train.tensors["vectors"]) if plan.matching and "vectors" in train.tensors else None
     start = mean_target(targets, train.weight)
     if task.is_classification:
         start = np.log(np.clip(start, SMALLEST_PRIOR, None))
     weights = initial_weights(shape, start, torch.Generator().manual_seed(seed))
+    if hints is not None:
+        hints.add_outputs(weights, torch.Generator().manual_seed(seed + 1))
     if plan.vectors is not None:
         begin = time.monotonic()
         asking_s = None if time_limit_s is None else VECTORS_SHARE * time_limit_s
@@ -151,18 +163,21 @@ def fit_bag(
         if time_limit_s is not None:
             time_limit_s = max(time_limit_s / 2, time_limit_s - (time.monotonic() - begin))
         weights["words"][UNKNOWN] = 0
-    schedule = plan.schedule(len(train), effort, time_limit_s)
+    schedule = plan.schedule(len(train), task.n_outputs, effort, time_limit_s)
     tracker = progress or Silent()
     tracker.start("training", schedule.epochs)
+    lesson = Lesson.of(train, reading.inputs(train.tensors), task=task, objective=objective, device="cpu")
     trained, best_epoch = train_bag(
         weights,
-        Lesson.of(train, reading.inputs(train.tensors), task=task, objective=objective, device="cpu"),
-        _judge(valid, reading) if valid is not None and effort is None else None,
+        lesson if hints is None else HintedLesson(lesson, hints, plan.matching),
+        _judge(valid, reading, task.n_outputs) if valid is not None and effort is None else None,
         schedule=schedule,
         word_dropout=plan.word_dropout,
         generator=torch.Generator().manual_seed(seed),
         progress=tracker,
     )
+    if hints is not None:
+        trained = hints.without_outputs(trained)
     arrays = {name: weight.detach().numpy() for name, weight in folded(trained).items()}
     whole = {name: rounded(weight, stored(name, plan.weights)) for name, weight in arrays.items()}
     return FittedBag(reading, whole, plan.weights), best_epoch
@@ -295,11 +310,12 @@ class FittedBag:
         )
 
 
-def _judge(valid: Examples, reading: Reading) -> BagJudge:
+def _judge(valid: Examples, reading: Reading, n_outputs: int) -> BagJudge:
     known = labelled_rows(valid)
     labels = known.labels.astype(np.float32) if known.labels.dtype.kind == "f" else known.labels
     return BagJudge(
         inputs=reading.inputs(known.tensors),
         labels=torch.from_numpy(labels),
         weight=torch.from_numpy(known.weight),
+        n_outputs=n_outputs,
     )

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from potstill.networks.precision import half_precision
+from potstill.students.bag_hints import HintedLesson
 from potstill.students.bag_of_words import NOTHING, TABLES, UNKNOWN, BagInputs, Weights, forward
 from potstill.students.network import kind_of
 from potstill.students.network_training import Epochs, Lesson, Schedule, calibrated_loss
@@ -33,20 +34,24 @@ class BagJudge:
         The rows.
     labels, weight
         ``(n,)`` class indices or values; sample weights.
+    n_outputs
+        K: the first outputs of the network are its answers.
     """
 
     inputs: BagInputs
     labels: Tensor
     weight: Tensor
+    n_outputs: int
 
     def loss(self, weights: Weights) -> float:
         """`calibrated_loss` of them."""
-        return calibrated_loss(forward_in_chunks(weights, self.inputs), self.labels, self.weight)
+        logits = forward_in_chunks(weights, self.inputs)[:, : self.n_outputs]
+        return calibrated_loss(logits, self.labels, self.weight)
 
 
 def train_bag(
     weights: Weights,
-    lesson: Lesson[BagInputs],
+    lesson: Lesson[BagInputs] | HintedLesson,
     judge: BagJudge | None,
     *,
     schedule: Schedule,

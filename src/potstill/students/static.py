@@ -36,6 +36,9 @@ class Static(msgspec.Struct, frozen=True):
     tuned
         File of weights (safetensors) to take in place of the checkpoint's: those of the same encoder after a
         teacher was fine-tuned from it. Or the folder of a teacher's own encoder, in place of the checkpoint.
+    matching
+        Weight, beside the loss of the answers, of how far a linear function of the last hidden layer is from
+        the tuned encoder's vectors of the texts, where these are known; 0 for none.
     words
         Words that are known at most.
     word_dim
@@ -74,8 +77,9 @@ class Static(msgspec.Struct, frozen=True):
 
     checkpoint: str | None = None
     tuned: str | None = None
+    matching: float = 3.0
     words: int = 50_000
-    word_dim: int = 64
+    word_dim: int = 128
     window: int = 5
     units: int = 128
     hidden: tuple[int, ...] = (128,)
@@ -147,5 +151,6 @@ class Static(msgspec.Struct, frozen=True):
             epochs=self.epochs,
             batch_size=self.batch_size,
             weights=self.weights,
+            matching=0.0 if self.tuned is None else self.matching,
             vectors=None if checkpoint is None else partial(word_vectors, checkpoint, tuned),
         )

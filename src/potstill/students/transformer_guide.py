@@ -67,12 +67,16 @@ class Mentor:
         kept: Sequence[int],
         pieces: Pieces,
         weight: Floats,
+        known: Floats | None = None,
         *,
         pooling: Pooling,
         matching: float,
         attention: float,
     ) -> Mentor:
-        """Of an encoder that is asked about ``(n, P)`` pieces; ``weight`` is that of the rows."""
+        """Of an encoder that is asked about ``(n, P)`` pieces; ``weight`` is that of the rows.
+
+        ``known`` ``(n, H)`` are its vectors of the texts it was asked about before; NaN for others.
+        """
         variance, n_matched = 1.0, 0
         if matching:
             n_matched = len(pieces)
@@ -80,14 +84,19 @@ class Mentor:
             variance = _variance(
                 torch.from_numpy(answers(weights, shape, pieces[some], pooling, exact=False))
             )
+        vectors = torch.zeros(n_matched, shape.width)
+        asked = torch.zeros(n_matched, dtype=torch.bool)
+        if n_matched and known is not None:
+            vectors = torch.from_numpy(np.nan_to_num(known.astype(np.float32)))
+            asked = torch.from_numpy(~np.isnan(known[:, 0]))
         return cls(
             weights,
             shape,
             kept,
             torch.from_numpy(weight),
             pooling,
-            torch.zeros(n_matched, shape.width),
-            torch.zeros(n_matched, dtype=torch.bool),
+            vectors,
+            asked,
             variance,
             matching,
             attention,

@@ -12,17 +12,14 @@ import torch
 from torch import Tensor
 
 from potstill.graph import GraphBuilder
-from potstill.modalities.vocabulary import read_vocabulary
 from potstill.networks.bert import (
     BertShape,
     Pooling,
     Weights,
     initial_bert,
-    rows_for,
     some_layers,
     spread_layers,
 )
-from potstill.networks.bert_folder import read_bert, read_shape, read_weights
 from potstill.networks.dense_head import MANY_CLASSES, fitted_head, random_head
 from potstill.networks.fine_tuning import Course, Loss, Pieces, answers, fine_tuning
 from potstill.objectives import blended
@@ -30,6 +27,7 @@ from potstill.students.network_training import Epochs, calibrated_loss
 from potstill.students.rows import labelled_rows
 from potstill.students.stored_weights import Storage, rounded, rounded_rows
 from potstill.students.targets import blended_targets, is_linear_in_targets, mean_target
+from potstill.students.text_vectors import pretrained
 from potstill.students.transformer_graph import build_transformer, stored
 from potstill.students.transformer_guide import Mentor
 from potstill.types import (
@@ -93,11 +91,13 @@ class TransformerPlan:
         if self.checkpoint is None:
             shape = msgspec.structs.replace(self.fresh, positions=positions)
             return shape, initial_bert(shape, generator)
-        whole, weights = self._pretrained(self.checkpoint, spec, positions)
+        whole, weights = pretrained(self.checkpoint, self.tuned, spec, positions)
         kept = spread_layers(min(self.fresh.layers, whole.layers), whole.layers)
         return msgspec.structs.replace(whole, layers=len(kept)), some_layers(weights, kept)
 
-    def guide(self, spec: FeatureSpec, pieces: Pieces, weight: Floats, rows: Tensor) -> Mentor | None:
+    def guide(
+        self, spec: FeatureSpec, pieces: Pieces, weight: Floats, rows: Tensor, known: Floats | None = None
+    ) -> Mentor | None:
         """The tuned encoder, to be drawn to.
 
         Parameters
@@ -110,6 +110,8 @@ class TransformerPlan:
             ``(n,)`` of these texts.
         rows
             ``(U,)`` rows of the embedding table that the texts need.
+        known
+            ``(n, H)`` its vectors of them, see `potstill.students.text_vectors`, where it was asked before.
 
         Returns
         -------
@@ -117,7 +119,7 @@ class TransformerPlan:
         """
         if self.checkpoint is None or self.tuned is None or not (self.matching or self.attention):
             return None
-        whole, weights = self._pretrained(self.checkpoint, spec, pieces.shape[1])
+        whole, weights = pretrained(self.checkpoint, self.tuned, spec, pieces.shape[1])
         weights["word"] = weights["word"][rows]
         return Mentor.of(
             weights,
@@ -125,21 +127,11 @@ class TransformerPlan:
             spread_layers(min(self.fresh.layers, whole.layers), whole.layers),
             pieces,
             weight,
+            known if self.pooling == "mean" else None,
             pooling=self.pooling,
             matching=self.matching,
             attention=self.attention,
         )
-
-    def _pretrained(self, checkpoint: str, spec: FeatureSpec, positions: int) -> tuple[BertShape, Weights]:
-        """The whole encoder, tuned where it was, for the word pieces of ``spec``."""
-        if self.tuned is None or self.tuned == checkpoint:
-            whole, weights = read_bert(checkpoint)
-        else:
-            whole, weights = read_shape(checkpoint), read_weights(self.tuned)
-        weights["word"] = rows_for(weights["word"], read_vocabulary(checkpoint).pieces, spec.pieces)
-        weights["position"] = weights["position"][:positions]
-        shape = msgspec.structs.replace(whole, pieces=len(spec.pieces), positions=len(weights["position"]))
-        return shape, weights
 
     def course(self, n_pieces: int, effort: int | None, time_limit_s: float | None) -> Course:
         """The training on texts of this many pieces together."""
@@ -194,7 +186,7 @@ def fit_transformer(
         _loss_of(train, targets, objective),
         course=course,
         seed=seed,
-        guide=plan.guide(spec, told, train.weight, learnt.rows),
+        guide=plan.guide(spec, told, train.weight, learnt.rows, train.tensors.get("vectors")),
     )
     for epoch, share in enumerate(training, start=1):
         tracker.advance()
