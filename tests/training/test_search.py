@@ -143,6 +143,23 @@ def test_where_fits_are_heavy_student_and_twin_end_with_equally_long_ones(lesson
     assert any(one.role == "twin_smoothed" for one in found.candidates)
 
 
+def test_what_answers_slowly_learns_last_and_longest_though_its_short_fits_were_quick(lesson: Lesson) -> None:
+    class Bag(Constant, frozen=True):
+        kin: ClassVar[str] = "bags"
+
+        def fit(self, *args: Any, **more: Any) -> tuple[FittedStudent, int]:
+            time.sleep(0.1)
+            return super().fit(*args, **more)
+
+    found = search(replace(lesson, heavy=True), Budget(), limit_s=5.0, short_share=0.3).run(
+        [Bag(), Constant(size=3.0)], KINDS[:1]
+    )
+    short = {one.student.kin: one.seconds for one in found.candidates if not one.trial.long}
+    assert short["bags"] > short["constants"]
+    long = [one.student.kin for one in found.candidates if one.trial.long]
+    assert list(dict.fromkeys(long)) == ["bags", "constants"]
+
+
 def test_the_best_kin_may_have_no_twin_where_time_was_short(
     lesson: Lesson, monkeypatch: pytest.MonkeyPatch
 ) -> None:
