@@ -12,16 +12,18 @@ import polars as pl
 import pytest
 import torch
 
+from potstill.distillation.learn import _with_vectors
 from potstill.modalities import TextEncoder
 from potstill.modalities.pretrained_pieces import fresh_wordpiece, wordpiece_of
 from potstill.networks.bert import BertShape, encoded, initial_bert, pooled
 from potstill.networks.bert_folder import read_bert, write_weights
 from potstill.objectives import KD
-from potstill.students import Static, Transformer
+from potstill.students import NGram, Static, Transformer
 from potstill.students.text_vectors import text_vectors
 from potstill.students.transformer_student import FittedTransformer
 from potstill.students.word_vectors import word_vectors
-from potstill.types import Column, Examples, Floats, Schema, Task
+from potstill.training.lesson import Lesson
+from potstill.types import Column, Examples, Floats, Schema, Silent, Task
 
 TEXTS = ["good film", "bad film", "a good plot", "a bad plot", "the film", "the plot was good"] * 10
 LABELS = np.array([1, 0, 1, 0, 0, 1] * 10)
@@ -194,6 +196,25 @@ def test_the_encoder_is_not_asked_for_vectors_that_are_known(checkpoint: str, tu
         losses = [float(each.loss(found, texts, ids, rows)) for each in (mentor, other)]
     assert losses[0] == pytest.approx(losses[1], rel=0.02)
     assert mentor.known.all()
+
+
+def test_all_students_have_the_vectors_that_were_asked_for_once(checkpoint: str, tuned: str) -> None:
+    """Two workers share the texts of all origins."""
+    encoder = encoder_of(checkpoint)
+    parts = {"real": TEXTS[:7], "synthetic": TEXTS[1:14]}
+    tensors = {
+        origin: encoder.encode(nw.from_native(pl.DataFrame({"text": texts})))
+        for origin, texts in parts.items()
+    }
+    nothing: Any = None
+    lesson = Lesson(nothing, tensors, nothing, encoder.spec, TASK, workers=2)  # type: ignore[arg-type]
+    given = _with_vectors(lesson, [NGram(), Static(checkpoint=checkpoint)], tuned, 60.0, Silent())
+    for origin, each in tensors.items():
+        wanted = text_vectors(checkpoint, tuned, each["pieces"], encoder.spec, None)
+        np.testing.assert_allclose(given.tensors[origin]["vectors"], wanted, atol=0.05)  # type: ignore[index]
+        assert np.ptp(wanted[:, 0].astype(float)) > 0.5
+    for none in (NGram(), Static(checkpoint=checkpoint, matching=0.0)):
+        assert _with_vectors(lesson, [none], tuned, None, Silent()) is lesson
 
 
 def test_static_students_are_drawn_to_the_vectors(checkpoint: str, tuned: str) -> None:

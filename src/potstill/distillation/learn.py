@@ -202,8 +202,8 @@ def _with_vectors(
     """
     from potstill.students.text_vectors import text_vectors
 
-    reading = [one for one in families if "matching" in one.__struct_fields__]
-    drawn = [begun_with(getattr(one, "checkpoint", None), tuned) for one in reading]
+    matched = [one for one in families if getattr(one, "matching", 0.0)]
+    drawn = [begun_with(getattr(one, "checkpoint", None), tuned) for one in matched]
     texts = {origin: each["pieces"] for origin, each in lesson.tensors.items() if "pieces" in each}
     if not texts or not drawn or drawn[0] is None:
         return lesson
