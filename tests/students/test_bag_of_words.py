@@ -189,3 +189,8 @@ def test_a_student_begins_at_the_encoder(
         effort=20,
     )
     assert fitted.logits(encoder.encode(new)).argmax(axis=1).tolist() == [1, 0, 1, 0]
+
+
+def test_many_classes_are_learnt_for_longer() -> None:
+    epochs = [Static()._plan().schedule(40_000, k, None, None).epochs for k in (2, 10, 11, 77)]
+    assert epochs == [10, 10, 30, 30]

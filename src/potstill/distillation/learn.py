@@ -10,7 +10,6 @@ from typing import Any, final
 import joblib
 import msgspec
 import numpy as np
-from joblib import Parallel, delayed
 
 from potstill.artifact import Calibration, Card, Model, Softmax, load
 from potstill.distillation.account import foreseen
@@ -21,10 +20,10 @@ from potstill.distillation.prepare import Prepared
 from potstill.distillation.recipe import Recipe
 from potstill.distillation.reference import foreseen_reference
 from potstill.distillation.teach import ORIGINS, Taught
+from potstill.distillation.vectors import with_vectors
 from potstill.errors import UserError
 from potstill.evaluation import measure_latency, measure_memory
 from potstill.export import artifact_bytes, carried_tokenizer, compose
-from potstill.networks.bert_folder import begun_with
 from potstill.objectives import KD, MSE
 from potstill.students.settings import adjusted
 from potstill.training.candidates import Assessment, Candidate, Found, choose, ranked, under
@@ -44,9 +43,6 @@ from potstill.types import (
 
 MANY_EXAMPLES = 10_000
 """From this many rows on, fits are worth a process each."""
-
-VECTORS_SHARE = 0.1
-"""Part of the search's time in which a tuned encoder is asked for the vectors of texts at most."""
 
 TIMING_ROWS = 200
 """Validation rows whose latency is measured, one at a time."""
@@ -144,7 +140,7 @@ def search_students(
     tuned = taught.encoder or prepared.tuned
     begin = time.monotonic()
     if tuned is not None:
-        lesson = _with_vectors(lesson, families, str(tuned), limit_s, progress)
+        lesson = with_vectors(lesson, families, str(tuned), limit_s, progress)
     if limit_s is not None:
         limit_s -= time.monotonic() - begin
     assess = Assessor(prepared, judge, budget, members=list(taught.members), families=families)
@@ -191,39 +187,6 @@ def make_lesson(
         heavy=prepared.modality.heavy,
         trust=trust,
     )
-
-
-def _with_vectors(
-    lesson: Lesson, families: Sequence[Student], tuned: str, limit_s: float | None, progress: Progress
-) -> Lesson:
-    """``lesson`` with the vectors that the tuned encoder gives its texts, as far as there is time.
-
-    They are asked for once: every student that is drawn to them would ask again.
-    """
-    from potstill.students.text_vectors import text_vectors
-
-    matched = [one for one in families if getattr(one, "matching", 0.0)]
-    drawn = [begun_with(getattr(one, "checkpoint", None), tuned) for one in matched]
-    texts = {origin: each["pieces"] for origin, each in lesson.tensors.items() if "pieces" in each}
-    if not texts or not drawn or drawn[0] is None:
-        return lesson
-    progress.start("asking the tuned encoder about the texts")
-    pieces = np.concatenate(list(texts.values()))
-    shares = [slice(at, None, lesson.workers) for at in range(lesson.workers)]
-    asking_s = None if limit_s is None else VECTORS_SHARE * limit_s
-    answered = Parallel(n_jobs=lesson.workers)(
-        delayed(text_vectors)(drawn[0], tuned, pieces[share], lesson.spec, asking_s) for share in shares
-    )
-    found = np.empty((len(pieces), answered[0].shape[1]), dtype=answered[0].dtype)
-    for share, some in zip(shares, answered, strict=True):
-        found[share] = some
-    ends = np.cumsum([len(each) for each in texts.values()])[:-1]
-    vectors = dict(zip(texts, np.split(found, ends), strict=True))
-    tensors = {
-        origin: {**each, "vectors": vectors[origin]} if origin in vectors else each
-        for origin, each in lesson.tensors.items()
-    }
-    return replace(lesson, tensors=tensors)
 
 
 def settle(

@@ -15,9 +15,8 @@ from torch import Tensor
 
 from potstill.students.bag_of_words import BagInputs, Weights
 from potstill.students.network_training import Lesson
+from potstill.students.text_vectors import variance
 from potstill.types import Floats
-
-LEAST_VARIANCE = 1e-12
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,13 +44,10 @@ class Hints:
         known = ~np.isnan(vectors[:, 0])
         if not known.any():
             return None
-        whole = vectors.astype(np.float32)
-        centred = whole - whole[known].mean(axis=0)
-        spread = math.sqrt(max(float(centred[known].var(axis=0).mean()), LEAST_VARIANCE))
-        return cls(
-            torch.from_numpy(np.nan_to_num(centred / np.float32(spread))),
-            torch.from_numpy(known.astype(np.float32)),
-        )
+        there, whole = torch.from_numpy(known), torch.from_numpy(vectors.astype(np.float32))
+        seen = whole[there]
+        scaled = (whole - seen.mean(dim=0)) / math.sqrt(variance(seen))
+        return cls(scaled.nan_to_num(), there.float())
 
     def add_outputs(self, weights: Weights, generator: torch.Generator) -> None:
         """Give the network an output for each dimension, after those it has."""

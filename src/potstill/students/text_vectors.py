@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
+from torch import Tensor
 
 from potstill.modalities.vocabulary import read_vocabulary
 from potstill.networks.bert import BertShape, Weights, rows_for
@@ -16,6 +17,8 @@ from potstill.networks.fine_tuning import Pieces, answers
 from potstill.types import FeatureSpec
 
 ROWS_AT_ONCE = 512
+
+LEAST_VARIANCE = 1e-12
 
 
 def pretrained(
@@ -64,3 +67,8 @@ def text_vectors(
             some = slice(start, start + ROWS_AT_ONCE)
             found[some] = answers(weights, shape, pieces[some], "mean", exact=False)
     return found
+
+
+def variance(vectors: Tensor) -> float:
+    """Mean over the dimensions of the variance of ``(n, H)`` vectors."""
+    return max(float(vectors.var(dim=0, correction=0).mean()), LEAST_VARIANCE)

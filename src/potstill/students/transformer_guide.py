@@ -12,9 +12,8 @@ from torch import Tensor
 from potstill.networks.bert import BertShape, Encoded, Pooling, Weights, encoded, pooled
 from potstill.networks.fine_tuning import Pieces, answers
 from potstill.networks.precision import half_precision
+from potstill.students.text_vectors import variance
 from potstill.types import Floats
-
-LEAST_VARIANCE = 1e-12
 
 VARIANCE_ROWS = 1_000
 """Texts that tell how far apart texts are."""
@@ -77,18 +76,19 @@ class Mentor:
 
         ``known`` ``(n, H)`` are its vectors of the texts it was asked about before; NaN for others.
         """
-        variance, n_matched = 1.0, 0
-        if matching:
-            n_matched = len(pieces)
-            some = np.linspace(0, len(pieces) - 1, min(VARIANCE_ROWS, len(pieces))).astype(np.int64)
-            variance = _variance(
-                torch.from_numpy(answers(weights, shape, pieces[some], pooling, exact=False))
-            )
-        vectors = torch.zeros(n_matched, shape.width)
-        asked = torch.zeros(n_matched, dtype=torch.bool)
+        n_matched = len(pieces) if matching else 0
+        vectors, asked = torch.zeros(n_matched, shape.width), torch.zeros(n_matched, dtype=torch.bool)
         if n_matched and known is not None:
             vectors = torch.from_numpy(np.nan_to_num(known.astype(np.float32)))
             asked = torch.from_numpy(~np.isnan(known[:, 0]))
+        apart = 1.0
+        if n_matched:
+            some = np.linspace(0, n_matched - 1, min(VARIANCE_ROWS, n_matched)).astype(np.int64)
+            new = some[~asked[some].numpy()]
+            if len(new):
+                answered = answers(weights, shape, pieces[new], pooling, exact=False)
+                vectors[new], asked[new] = torch.from_numpy(answered), True
+            apart = variance(vectors[some])
         return cls(
             weights,
             shape,
@@ -97,7 +97,7 @@ class Mentor:
             pooling,
             vectors,
             asked,
-            variance,
+            apart,
             matching,
             attention,
         )
@@ -142,15 +142,10 @@ class Mentor:
         for layer, old in enumerate(self.kept):
             wanted = theirs.states[old + 1].float()
             apart = (found.states[layer + 1].float() - wanted).square().mean(dim=2)
-            distance = apart / _variance(wanted[there > 0])
+            distance = apart / variance(wanted[there > 0])
             aims, ours = (
                 scores.float().log_softmax(dim=3) for scores in (theirs.scores[old], found.scores[layer])
             )
             divergence = (aims.exp() * (aims - ours)).sum(dim=3).mean(dim=1)
             parts.append((distance + divergence) * there)
         return torch.stack(parts).mean(dim=0).sum(dim=1) / there.sum(dim=1).clamp(min=1)
-
-
-def _variance(vectors: Tensor) -> float:
-    """Mean over the dimensions of the variance of ``(n, H)`` vectors."""
-    return max(float(vectors.var(dim=0).mean()), LEAST_VARIANCE)
