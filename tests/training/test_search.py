@@ -160,6 +160,26 @@ def test_what_answers_slowly_learns_last_and_longest_though_its_short_fits_were_
     assert list(dict.fromkeys(long)) == ["bags", "constants"]
 
 
+def test_what_answering_takes_after_the_search_is_kept(lesson: Lesson) -> None:
+    """50 µs a row: 20,000 rows take a second; of more than there is time for, half of the time at most."""
+
+    class Timed(Constant, frozen=True):
+        def fit(self, *args: Any, time_limit_s: float | None, **more: Any) -> tuple[FittedStudent, int]:
+            given.append(time_limit_s or 0.0)
+            return super().fit(*args, time_limit_s=time_limit_s, **more)
+
+    longest = []
+    for rows in (0, 20_000, 10_000_000):
+        given: list[float] = []
+        running = search(
+            replace(lesson, heavy=True), Budget(), limit_s=6.0, short_share=0.1, answers_after=rows
+        )
+        running.run([Timed()], KINDS[:1])
+        longest.append(max(given))
+    assert longest[0] - longest[1] > 0.3
+    assert 0.35 < longest[2] / longest[0] < 0.65
+
+
 def test_the_best_kin_may_have_no_twin_where_time_was_short(
     lesson: Lesson, monkeypatch: pytest.MonkeyPatch
 ) -> None:

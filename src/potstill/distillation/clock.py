@@ -52,11 +52,14 @@ class Clock:
         """Seconds from now on that the teacher may take, whose ``share`` of all is; None without a limit."""
         return None if self._limit_s is None else max(1.0, share * self._limit_s - self._gone())
 
-    def student_s(self) -> float | None:
-        """Seconds from now on that the search and the refits may take; None without a limit."""
+    def student_s(self, share: float = PROVING_SHARE) -> float | None:
+        """Seconds from now on that the search and the refits may take; None without a limit.
+
+        ``share`` of the limit is kept for what comes after, and `PROVING_S` at least.
+        """
         if self._limit_s is None:
             return None
-        kept = max(PROVING_S, PROVING_SHARE * self._limit_s)
+        kept = max(PROVING_S, share * self._limit_s)
         return max(1.0, LEAST_STUDENT_SHARE * self._limit_s, self._limit_s - kept - self._gone())
 
     def _gone(self) -> float:

@@ -44,6 +44,10 @@ from potstill.types import (
 MANY_EXAMPLES = 10_000
 """From this many rows on, fits are worth a process each."""
 
+ASKED_TEST, ASKED_VALID = 7, 3
+"""One-row latencies of the student that each test row and each validation row takes after the search: it and
+its twin are held against what was trained, and asked, calibrated and not. Measured on transformers."""
+
 TIMING_ROWS = 200
 """Validation rows whose latency is measured, one at a time."""
 
@@ -151,6 +155,7 @@ def search_students(
         objectives=_objectives(prepared),
         limit_s=limit_s,
         short_share=prepared.modality.short_share,
+        answers_after=_answers_after(prepared),
         progress=progress,
     )
     if tuned is not None:
@@ -158,6 +163,11 @@ def search_students(
     kinds = kinds_of_target(taught, recipe, prepared.modality.targets)
     found = search.run(families, kinds, free_size=student is None)
     return Searched(search, found, budget, judge, assess, notes)
+
+
+def _answers_after(prepared: Prepared) -> int:
+    parts = prepared.parts
+    return ASKED_VALID * len(parts["valid"]) + (ASKED_TEST * len(parts["test"]) if "test" in parts else 0)
 
 
 def make_lesson(

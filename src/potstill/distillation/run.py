@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from potstill.distillation.clock import Clock
+from potstill.distillation.clock import PROVING_SHARE, Clock
 from potstill.distillation.columns import check_allows_a_column, check_can_pick, pick_columns
 from potstill.distillation.learn import search_students, settle
 from potstill.distillation.modality import TABLES, check_can_be_written, tuned_encoder
@@ -130,9 +130,11 @@ def distill(
             limit_s=clock.teacher_s(prepared.modality.teacher_share),
             progress=progress,
         )
+    # Where fits are heavy, the search itself keeps what answering takes after it.
+    kept = 0.0 if prepared.modality.heavy else PROVING_SHARE
     with clock.stage("student"):
         chosen = pick_columns(
-            taught, prepared, budget=allowed, seed=seed, limit_s=clock.student_s(), progress=progress
+            taught, prepared, budget=allowed, seed=seed, limit_s=clock.student_s(kept), progress=progress
         )
         searched = search_students(
             taught,
@@ -141,7 +143,7 @@ def distill(
             budget=allowed,
             recipe=recipe,
             seed=seed,
-            limit_s=clock.student_s(),
+            limit_s=clock.student_s(kept),
             progress=progress,
         )
 

@@ -57,6 +57,11 @@ class Pace:
         finally:
             self._end = whole
 
+    def put_aside(self, seconds: float) -> None:
+        """Keep so many seconds for what comes after the search, but no more than half of what is left."""
+        if self.limited:
+            self._end -= min(seconds, max(0.0, (self._end - time.monotonic()) / 2))
+
     @property
     def limited(self) -> bool:
         return math.isfinite(self._end)

@@ -109,6 +109,9 @@ class Search:
         Seconds for `run` and the refits after it; None for the plan alone, whatever it takes.
     short_share
         Where fits are heavy: part of the time in which they are short and many things are tried.
+    answers_after
+        Where fits are heavy: rows that will be answered after the search, one model after the other, in
+        the time there is too.
     """
 
     def __init__(
@@ -120,10 +123,12 @@ class Search:
         objectives: Sequence[Objective],
         limit_s: float | None = None,
         short_share: float = SHORT_SHARE,
+        answers_after: int = 0,
         progress: Progress | None = None,
     ) -> None:
         self._objectives = objectives
         self._short_share = short_share
+        self._answers_after = answers_after
         self._pace = Pace(limit_s, lesson.workers, refits=not lesson.heavy)
         self._progress = progress or Silent()
         self._trials = Trials(lesson, assess=assess, budget=budget, pace=self._pace, progress=self._progress)
@@ -250,6 +255,7 @@ class Search:
             return max(latencies, default=0.0)
 
         quickest = sorted(kins, key=answers_in)
+        self._pace.put_aside(self._answers_after * answers_in(quickest[-1]) / 1e6)
         for at, kin in enumerate(quickest):
             leaders = [one for side in SIDES for one in self._trials.leaders(side, kin)]
             first = {one.role: one for one in reversed(leaders) if one.role in SIDES}
