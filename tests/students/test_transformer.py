@@ -9,9 +9,11 @@ import msgspec
 import narwhals as nw
 import numpy as np
 import polars as pl
+import pyarrow as pa
 import pytest
 import torch
 
+import potstill
 from potstill.distillation.vectors import with_vectors
 from potstill.modalities import TextEncoder
 from potstill.modalities.pretrained_pieces import fresh_wordpiece, wordpiece_of
@@ -254,3 +256,21 @@ def test_with_many_classes_training_begins_at_a_fitted_head(checkpoint: str) -> 
     spec, task = encoder_of(checkpoint).spec, Task("multiclass", "y", tuple(range(16)))
     made, _ = still.fit(examples, None, spec=spec, task=task, objective=KD(), seed=0, effort=1)
     assert (made.logits(tensors).argmax(axis=1) == labels).mean() > 0.5
+
+
+def test_many_texts_at_once_are_answered_like_each_alone() -> None:
+    texts = [" ".join(["good" if row % 3 else "bad", *["plot"] * (row * 7 % 23)]) for row in range(300)]
+    result = potstill.distill(
+        pa.table({"text": texts, "y": [row % 3 > 0 for row in range(300)]}),
+        target="y",
+        teachers=lambda rows: np.full((len(rows), 2), 0.5),
+        student=Transformer(width=16, layers=1, epochs=2),
+        recipe=potstill.Recipe(
+            columns={"text": "text"}, synthetic=0, cache=False, encoder=False, time_limit=60
+        ),
+    )
+    model = potstill.load(result.artifact)
+    together = model.predict_proba({"text": texts})
+    alone = [list(model.predict_one({"text": text})["probabilities"].values()) for text in texts]
+    np.testing.assert_allclose(together, alone, atol=1e-5)
+    assert np.std(together[:, 0]) > 1e-3

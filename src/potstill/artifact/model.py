@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 _ROWS_AT_ONCE = 8192
 """Bounds the memory of intermediate values, and keeps them in the processor's cache."""
 
+_TEXTS_AT_ONCE = 16
+"""The same for texts in word pieces."""
+
 
 def load(path: str | PathLike[str] | bytes, *, verify: bool = False) -> Model:
     """Open an artifact.
@@ -81,7 +84,8 @@ def run(session: ort.InferenceSession, inputs: Feeds, tokenizer: Tokenizer | Non
     session
         The opened graph.
     inputs
-        Rows as `feeds` makes them; pictures of one size are asked about together, unless they are too large.
+        Rows as `feeds` makes them; pictures of one size are asked about together, unless they are too large,
+        and texts of about one length.
     tokenizer
         Turns texts into what a graph takes that has one whole-number input for them; None for no such graph.
 
@@ -94,12 +98,10 @@ def run(session: ort.InferenceSession, inputs: Feeds, tokenizer: Tokenizer | Non
     if tokenizer is not None:
         inputs = _tokenized(session, inputs, tokenizer)
     try:
-        pictures = _pictures_apart(inputs)
-        if not pictures:
+        groups = _by_length(inputs) if tokenizer is not None else _by_size(inputs)
+        if groups is None:
             return np.asarray(session.run(first, inputs)[0])
-        answers = [
-            (rows, np.asarray(session.run(first, group)[0])) for rows, group in _by_size(inputs, pictures)
-        ]
+        answers = [(rows, np.asarray(session.run(first, group)[0])) for rows, group in groups]
     except UnicodeEncodeError as error:
         raise _not_utf8(error) from None
     together = np.empty((rows_of(inputs), *answers[0][1].shape[1:]), dtype=np.float32)
@@ -116,6 +118,29 @@ def _tokenized(session: ort.InferenceSession, inputs: Feeds, tokenizer: Tokenize
     return {first.name: tokenizer.ids(joined(inputs.values()))}
 
 
+def _by_length(inputs: Feeds) -> Iterator[tuple[Ints, Feeds]] | None:
+    """Rows and their word pieces, the shortest texts first, each group filled up to its own longest one only.
+
+    None where all can be asked about at once, or the graph takes no word pieces.
+    """
+    (name, pieces), *others = inputs.items()
+    if others or pieces.ndim != 2 or len(pieces) <= _TEXTS_AT_ONCE:
+        return None
+    lengths = np.count_nonzero(pieces, axis=1)
+    order = np.argsort(lengths, kind="stable")
+    groups = np.split(order, range(_TEXTS_AT_ONCE, len(order), _TEXTS_AT_ONCE))
+    return ((rows, {name: pieces[rows, : lengths[rows[-1]]]}) for rows in groups)
+
+
+def _by_size(inputs: Feeds) -> Iterator[tuple[Ints, Feeds]] | None:
+    """Rows and their inputs: a group for each size of picture, or several where these are large.
+
+    None where all can be asked about at once.
+    """
+    pictures = _pictures_apart(inputs)
+    return _groups_of_pictures(inputs, pictures) if pictures else None
+
+
 def _pictures_apart(inputs: Feeds) -> list[str]:
     """The columns of pictures that cannot all be asked about at once: of several sizes, or too large."""
     mixed = [
@@ -128,8 +153,7 @@ def _pictures_apart(inputs: Feeds) -> list[str]:
     return [] if fit and not mixed else mixed + alike
 
 
-def _by_size(inputs: Feeds, pictures: list[str]) -> Iterator[tuple[Ints, Feeds]]:
-    """Rows and their inputs: a group for each size of picture, or several where these are large."""
+def _groups_of_pictures(inputs: Feeds, pictures: list[str]) -> Iterator[tuple[Ints, Feeds]]:
     shapes = [tuple(inputs[name][row].shape for name in pictures) for row in range(rows_of(inputs))]
     for shape in dict.fromkeys(shapes):
         alike = np.array([row for row, each in enumerate(shapes) if each == shape], dtype=np.int64)
@@ -196,7 +220,9 @@ class Model:
         self._labels: NDArray[Any] = np.array(self.classes)
         self._session = session
         self._tokenizer = None if card.tokenizer is msgspec.UNSET else card.tokenizer
-        self._at_once = _ROWS_AT_ONCE if self.is_of_tables else LARGE_ROWS_AT_ONCE
+        # Texts in word pieces are asked about in groups of one length, picked of as many as there are.
+        few = not self.is_of_tables and self._tokenizer is None
+        self._at_once = LARGE_ROWS_AT_ONCE if few else _ROWS_AT_ONCE
         self._ask: Asker = _OneLargeRow(self)
         if self.is_of_tables:
             self._ask = OneRow(session, card.schema)
