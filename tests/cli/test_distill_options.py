@@ -169,6 +169,29 @@ def test_the_frontier_is_written_and_another_point_picked(
     assert run("distill", "train.csv", "-t", "y", "-q", "--pick", "0").code == 2
 
 
+def test_a_pick_that_fails_loses_nothing(run: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    class OfTwo(Stub):
+        def pick(self, number: int) -> Any:
+            raise UserError("Wanted candidate number 9, but the search tried 2.", hint="Look.")
+
+    stub = OfTwo()
+    monkeypatch.setattr(potstill, "distill", lambda train, **given: stub, raising=False)
+    monkeypatch.chdir(tmp_path)
+    done = run("distill", "train.csv", "-t", "y", "-q", "--pick", "9", "-o", "m.onnx")
+    assert done.code == 2
+    assert stub.asked == [("save", Path("m.onnx"))]
+    assert "m.onnx holds what the search chose. Look." in done.err
+
+
+def test_a_report_of_nothing_is_refused_before_any_work(run: Any, tmp_path: Path) -> None:
+    recipe = tmp_path / "r.toml"
+    recipe.write_text("test_fraction = 0.0\n")
+    for asked in ("--report", "--facts"):
+        done = run("distill", "no.csv", "-t", "y", "-q", "--recipe", recipe, asked, tmp_path / "x")
+        assert done.code == 2
+        assert "the recipe holds none out" in done.err
+
+
 def test_the_command_line_is_kept_as_it_was_typed() -> None:
     for pick in (["--pick", "3"], ["--pick=3"], []):
         typed = ["my train.csv", "-t", "y", *pick, "--column", "zip=categorical"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from potstill.distillation.judge import ENOUGH
 from potstill.distillation.prepare import split_rows
 from potstill.evaluation.metrics import log_losses
 from potstill.students import GBDT, MLP
+from potstill.teachers import SoftTargetTable
 from potstill.teachers.zoo import ZOO
 
 TREES = GBDT(rounds=40, min_data_in_leaf=5)
@@ -205,6 +207,77 @@ def test_table_of_probabilities_needs_no_teacher() -> None:
     assert "synthetic" not in run.card.lineage.transfer_rows
     assert run.to_dict()["teacher"]["accuracy"] == 1.0
     assert run.to_dict()["student"]["accuracy"] > 0.8
+
+
+def test_numbers_with_gaps_are_sliced_by_ranges() -> None:
+    X, y = cancer()
+    gaps = X.mask(np.random.default_rng(0).random(X.shape) < 0.1)
+    recipe = Recipe(cache=False, test_fraction=0.4)
+    run = potstill.distill(
+        (gaps, y), teachers=lambda rows: np.full((len(rows), 2), 0.5), student=TREES, recipe=recipe
+    )
+    assert run.facts is not None
+    levels = [each.level for each in run.facts.evidence.slices if each.column in X.columns]
+    assert levels
+    assert all(" to " in level or level == "missing" for level in levels), levels
+
+
+def test_keys_of_synthetic_rows_are_not_looked_up() -> None:
+    """They have those of the rows they were made from, whose probabilities are not theirs."""
+    X, y = load_wine(return_X_y=True, as_frame=True)
+    table = pd.get_dummies(y).astype(float) * 0.7 + 0.1
+    run = potstill.distill(
+        (X.assign(sample=[f"s{at}" for at in range(len(X))]), y),
+        teachers=SoftTargetTable(table.assign(sample=[f"s{at}" for at in range(len(X))]), key="sample"),
+        student=GBDT(rounds=20, min_data_in_leaf=5),
+        recipe=Recipe(cache=False, synthetic=2.0),
+    )
+    assert "synthetic" not in run.card.lineage.transfer_rows
+    assert run.to_dict()["teacher"]["accuracy"] == 1.0
+
+
+def test_labels_of_unlabelled_rows_are_never_learned_from() -> None:
+    X, y = cancer()
+    rows = X.assign(y=y)
+    extra = rows.iloc[::2].assign(y=1 - y.iloc[::2])
+    gaps = extra.assign(y=np.nan)
+    files = [
+        potstill.distill(
+            rows,
+            target="y",
+            unlabeled=unlabeled,
+            teachers=LogisticRegressionPipeline(),
+            student=TREES,
+            recipe=Recipe(cache=False, folds=2, synthetic=0.0),
+        )
+        for unlabeled in (extra, gaps, extra.drop(columns="y"))
+    ]
+    assert [run.rows["unlabeled"] for run in files] == [len(extra)] * 3
+    assert len({run.card.content_hash for run in files}) == 1
+
+
+class Slow:
+    """A fitted teacher that remembers how many rows it was asked about at a time."""
+
+    def __init__(self, seconds_a_row: float, *, fails: bool = False) -> None:
+        self.seconds_a_row, self.fails, self.asked = seconds_a_row, fails, []  # type: ignore[var-annotated]
+
+    def __call__(self, rows: Any) -> Any:
+        self.asked.append(len(rows))
+        time.sleep(self.seconds_a_row * len(rows))
+        if self.fails:
+            raise RuntimeError("away")
+        return np.full((len(rows), 2), 0.5)
+
+
+def test_a_slow_teacher_is_timed_on_few_rows_and_a_broken_one_is_left_out() -> None:
+    slow = Slow(0.03)
+    rows = (cancer()[0][::4], cancer()[1][::4])
+    recipe = Recipe(cache=False, time_limit=20, synthetic=50.0)
+    run = potstill.distill(rows, teachers=[slow, Slow(0.0, fails=True)], student=TREES, recipe=recipe)
+    assert slow.asked[:2] == [10, 40]  # 1.2 s are enough
+    assert run.rows.get("synthetic", 0) < 500
+    assert any("away" in warning for warning in run.to_dict()["warnings"] + list(run.notes))
 
 
 def test_regression_with_categories_dates_and_missing_values() -> None:

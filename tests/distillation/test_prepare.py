@@ -55,6 +55,14 @@ def test_a_kind_is_that_of_all_rows_and_the_values_those_of_the_rows_looked_at()
     assert parts.parts["test"].rows["day"][-1] == "unknown"
 
 
+def test_groups_of_test_rows_are_kept() -> None:
+    rows = table(who=[f"p{at % 9}" for at in range(N)])
+    parts = prepared(rows, test=rows[:30], group="who").parts
+    assert parts["test"].groups is not None
+    assert len(np.unique(parts["test"].groups)) == 9
+    assert prepared(rows, test=rows[:30].drop(columns="who"), group="who").parts["test"].groups is None
+
+
 def test_a_column_of_several_kinds_can_be_dropped() -> None:
     """Of the training rows and of others, while texts beside it are read as numbers."""
     rows = table(note=[1, "two", None, 4.0] * (N // 4), size=[f"{at / 7}" for at in range(N)])

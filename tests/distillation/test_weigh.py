@@ -127,6 +127,20 @@ def test_an_adopted_ensemble_answers_as_it_is(calibrated):
     )
 
 
+def test_the_best_of_adopted_members_is_not_the_one_that_knows_its_rows_by_heart(calibrated):
+    collected, train, valid = calibrated
+    train_answers, valid_answers = collected.answers["train"].copy(), collected.answers["valid"].copy()
+    train_answers[1] = 0.97 * np.eye(3)[train.labels] + 0.01
+    valid_answers[1] = powers(np.random.default_rng(4).normal(size=valid_answers[1].shape))
+    fitted = replace(
+        collected,
+        out_of_fold=train_answers,
+        out_of_fold_mask=np.zeros(N_TRAIN, np.bool_),
+        answers={"train": train_answers, "valid": valid_answers},
+    )
+    assert weigh(fitted, train, valid, selected=False, fresh=False).best == 0
+
+
 def test_members_that_may_have_seen_the_rows_are_not_calibrated(calibrated):
     collected, train, valid = calibrated
     leaking = replace(collected, out_of_fold_mask=np.arange(N_TRAIN) > 5)

@@ -124,9 +124,12 @@ def test_lock_is_waited_for_and_ends_with_the_process_that_held_it(tmp_path: Pat
         assert process.stdout is not None
         assert process.stdout.readline() == b"held\n"
         threading.Timer(0.3, process.kill).start()
+        assert Store(tmp_path.parent).in_use(tmp_path.name)
         with open_job(tmp_path, key="key", what="a test", on_wait=said.append):
             assert process.wait(10) != 0
     assert said == [f"waiting for process {process.pid}, which works in {tmp_path}"]
+    assert not Store(tmp_path.parent).in_use(tmp_path.name)
+    assert not Store(tmp_path).in_use("never begun")
 
 
 def test_default_store_is_where_the_environment_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

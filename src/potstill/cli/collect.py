@@ -96,8 +96,5 @@ def batch(table: pa.Table, first_row: int, like: Dataset) -> Dataset:
 
     from potstill.data import load_dataset
 
-    target = like.task.target
-    # Without its target column: rows whose label is missing are answered like any other.
-    inputs = table.drop_columns([target]) if target in table.column_names else table
-    loaded = load_dataset(inputs, like=like, need_labels=False).dataset
+    loaded = load_dataset(table, like=like, need_labels=False).dataset
     return replace(loaded, ids=np.arange(first_row, first_row + len(loaded), dtype=np.int64))

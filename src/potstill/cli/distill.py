@@ -27,6 +27,7 @@ from potstill.cli.training_options import (
     teacher_options,
     teachers_from,
 )
+from potstill.errors import PotstillError, UserError
 
 if TYPE_CHECKING:
     from potstill.distillation import Result
@@ -96,7 +97,7 @@ OUTPUT, RUN = "Output", "Run"
     type=click.Path(path_type=Path, file_okay=False),
     section=OUTPUT,
     help="Folder for all Pareto points, as NUMBER.onnx, and frontier.json; `potstill compare` puts them "
-    "side by side.",
+    "side by side. Each is fitted and measured anew, after what --time-limit allows.",
 )
 @json_option()
 @quiet_option()
@@ -135,6 +136,11 @@ def distill(train: Path, **chosen: Any) -> None:
     out = chosen["out"] or Path(train.resolve().with_suffix(".onnx").name)
     for path in (out, chosen["report"], chosen["facts"]):
         check_folder(path)
+    if recipe.test_fraction == 0 and chosen["test"] is None and (chosen["report"] or chosen["facts"]):
+        raise UserError(
+            "The report and the facts say what was measured on test rows, and the recipe holds none out.",
+            hint="Give --test, or a test_fraction above 0.",
+        )
     if chosen["frontier"] is not None:
         from potstill.distillation.frontier import LISTING, check_frontier_folder
 
@@ -168,13 +174,20 @@ def distill(train: Path, **chosen: Any) -> None:
             recipe=recipe,
             progress=progress,
         )
-        if chosen["frontier"] is not None:
-            result.frontier(chosen["frontier"], progress=progress)
-        if chosen["pick"] is not None:
-            progress.start(f"fitting and measuring Pareto point {chosen['pick']}")
-            result = result.pick(chosen["pick"])
+        files = {"out": out, "report": chosen["report"], "facts": chosen["facts"]}
+        try:
+            if chosen["frontier"] is not None:
+                result.frontier(chosen["frontier"], progress=progress)
+            if chosen["pick"] is not None:
+                progress.start(f"fitting and measuring Pareto point {chosen['pick']}")
+                result = result.pick(chosen["pick"])
+        except PotstillError as error:
+            say_command(result, frontier=None)
+            write(result, **files)
+            kept = f"{out} holds what the search chose."
+            raise type(error)(error.message, hint=f"{kept} {error.hint}".strip()) from None
         say_command(result, frontier=chosen["frontier"])
-        write(result, out=out, report=chosen["report"], facts=chosen["facts"])
+        write(result, **files)
     show(result, report=chosen["report"], as_json=chosen["as_json"])
 
 

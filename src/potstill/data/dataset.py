@@ -90,7 +90,7 @@ def load_dataset(
     like
         Training data: ``source`` then has the same columns, task and schema, and overrides are ignored.
     need_labels
-        With ``like``: whether the target must be there. Where not, the names of folders are no labels.
+        With ``like``: whether the target must be there. Where not, it is passed over, as are folders' names.
 
     Raises
     ------
@@ -114,10 +114,12 @@ def load_dataset(
         roles = {role: at for role, at in roles.items() if not isinstance(at, str) or at in rows.columns}
     named = {role: at for role, at in roles.items() if isinstance(at, str)}
     require_columns(rows, named.values())
-    if labels is None and target in rows.columns:
+    if like is not None and not need_labels:
+        labels = None
+    elif labels is None and target in rows.columns:
         _check_roles(named, target)
         labels = rows[target]
-    elif labels is None and (need_labels or like is None):
+    elif labels is None:
         raise _no_target(target, rows, like)
     used = {target, named.get("weight"), named.get("group")}
     found = _Found(

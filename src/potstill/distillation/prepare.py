@@ -203,7 +203,9 @@ def _encoder(
 def matching(source: Any, like: Dataset, recipe: Recipe, *, part: Part, need_labels: bool = True) -> Loaded:
     """More rows with the columns, classes and schema of ``like``; an error says which rows they are."""
     try:
-        return load_dataset(source, like=like, weight=recipe.weight, need_labels=need_labels)
+        return load_dataset(
+            source, like=like, weight=recipe.weight, group=recipe.group, need_labels=need_labels
+        )
     except UserError as error:
         raise UserError(f"The {part} rows cannot be used. {error.message}", hint=error.hint) from error
 

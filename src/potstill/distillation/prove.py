@@ -185,10 +185,10 @@ def _evidence(answers: Mapping[str, Floats], test: Dataset, seed: int) -> Eviden
 
 
 def _plain(column: nw.Series[Any]) -> NDArray[Any]:
-    """A column as an array with None or NaN where a value is missing."""
-    return np.array(
-        column.to_list(), dtype=None if column.dtype.is_numeric() and not column.null_count() else object
-    )
+    """A column as an array with None, or NaN among numbers, where a value is missing."""
+    if not column.dtype.is_numeric():
+        return np.array(column.to_list(), dtype=object)
+    return np.array(column.to_list(), dtype=np.float64 if column.null_count() else None)
 
 
 def _costs(small: Mapping[Contender, _Exported], taught: Taught, test: Dataset) -> dict[str, ModelFacts]:

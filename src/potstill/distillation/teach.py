@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,8 +43,8 @@ ORIGINS: Mapping[Part, Origin] = {
 """The origin, in the transfer set, of the rows of each part that a student may learn from."""
 
 
-RATED_ROWS = 1_000
-"""Training rows that tell how fast an adopted teacher answers."""
+FEWEST_RATED, RATED_ROWS, RATED_S = 10, 1_000, 0.5
+"""Training rows that tell how fast an adopted teacher answers; and seconds after which they are enough."""
 
 LONGEST_S = 3_600.0
 """Seconds that a default ensemble takes at most where nothing limits it."""
@@ -186,21 +187,31 @@ def _affordable(members: Sequence[Teacher | Trainable], prepared: Prepared, limi
     if "synthetic" not in prepared.parts or not fitted:
         return prepared
     begin = time.monotonic()
-    train = prepared.parts["train"]
-    few, many = (train.take(np.arange(min(n, len(train)))) for n in (50, RATED_ROWS))
-    each_s = sum(_seconds(member, many) - _seconds(member, few) for member in fitted) / max(
-        1, len(many) - len(few)
-    )
+    each_s = 0.0
+    for member in fitted:
+        with suppress(Exception):  # who fails is left out, and named, where all are asked
+            each_s += _seconds_a_row(member, prepared.parts["train"])
     always = sum(len(rows) for part, rows in prepared.parts.items() if part != "synthetic")
     left_s = limit_s - (time.monotonic() - begin)
     rows = int(max(0.0, left_s / max(each_s, 1e-9) - always))
     return prepared.first_synthetic(min(rows, len(prepared.parts["synthetic"])))
 
 
-def _seconds(member: Teacher, rows: Dataset) -> float:
-    begin = time.monotonic()
-    member.predict(rows)
-    return time.monotonic() - begin
+def _seconds_a_row(member: Teacher, rows: Dataset) -> float:
+    """Seconds for one more row, by as few rows as tell: a teacher may be slow, far away or paid for."""
+    taken: list[tuple[int, float]] = []
+    n_rows = min(FEWEST_RATED, len(rows))
+    while True:
+        some = rows.take(np.arange(n_rows))
+        begin = time.monotonic()
+        member.predict(some)
+        taken.append((n_rows, time.monotonic() - begin))
+        if taken[-1][1] > RATED_S or n_rows >= min(RATED_ROWS, len(rows)):
+            break
+        n_rows = min(4 * n_rows, RATED_ROWS, len(rows))
+    (fewest, fewest_s), (most, most_s) = taken[0], taken[-1]
+    # What a question costs whatever its rows is taken off.
+    return (most_s - fewest_s) / (most - fewest) if most > fewest else most_s / most
 
 
 def _members(
@@ -229,12 +240,17 @@ def _members(
 
 
 def _answerable(members: Sequence[Teacher | Trainable], parts: Mapping[Part, Dataset]) -> dict[str, Dataset]:
-    """The parts that every member can answer; training and validation rows must be, and are always asked."""
+    """The parts that every member can answer; training and validation rows must be, and are always asked.
+
+    Synthetic rows have the keys of the rows they were made from, whose answers are not theirs.
+    """
     partial = [member for member in members if isinstance(member, PartialTeacher)]
     return {
         part: rows
         for part, rows in parts.items()
-        if part in ("train", "valid") or all(member.covers(rows) for member in partial)
+        if part in ("train", "valid")
+        or not partial
+        or (part != "synthetic" and all(member.covers(rows) for member in partial))
     }
 
 

@@ -79,7 +79,10 @@ def weigh(collected: Collected, train: Dataset, valid: Dataset, *, selected: boo
     known = collected.out_of_fold_mask
     crossed = Evidence(collected.out_of_fold, train.labels, train.weight)
     if not selected:
-        return Weighed(np.full(count, 1.0 / count), best_member([crossed], task=train.task))
+        told = crossed.of(np.flatnonzero(known))
+        if not known.any():  # all members came fitted: they may know the training rows by heart
+            told = Evidence(collected.answers["valid"], valid.labels, valid.weight)
+        return Weighed(np.full(count, 1.0 / count), best_member([told], task=train.task))
     if known.any() and not known.all():
         crossed = crossed.of(np.flatnonzero(known))
         if not fresh:

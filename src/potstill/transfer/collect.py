@@ -162,7 +162,9 @@ def _ahead(
     def told(member: Member) -> None:
         progress.advance(len(member.models), note=member.name)
 
-    gathering.crewed(compute_ahead(queue, store, workers=workers, limit_s=time_limit_s, told=told))
+    gathering.crewed(
+        compute_ahead(queue, store, workers=workers, limit_s=time_limit_s, told=told, noted=progress.note)
+    )
 
 
 def _plan(parts: Mapping[str, Dataset], folds: Ints, *, seed: int, chunk_rows: int) -> Plan:

@@ -108,6 +108,7 @@ def compute_ahead(
     workers: int,
     limit_s: float | None,
     told: Callable[[Member], None],
+    noted: Callable[[str], None] = lambda _: None,
 ) -> Shift:
     """Complete members in ``workers`` processes, begun in the order given while the time suffices.
 
@@ -122,6 +123,8 @@ def compute_ahead(
         those under way when it is over are given up.
     told
         Called with each member that has ended.
+    noted
+        Called with a sentence on what is waited for.
 
     Raises
     ------
@@ -132,6 +135,9 @@ def compute_ahead(
     by_name = {member.name: member for member in members}
     shift = Shift(reasons=dict.fromkeys(by_name, f"the time for teachers ({limit_s or 0:.3g} s) was used up"))
     for member in members:
+        if store.in_use(member.key):  # left to a worker, which the time limit can end
+            noted(f"Another process is at work on {member.what}; this one waits for it.")
+            continue
         seconds, complete = _stored_seconds(member, store)
         hours.stored_s += seconds
         if complete:

@@ -270,6 +270,14 @@ class Store:
         with open_job(self.root / key[:40], key=key, what=what, on_wait=on_wait) as job:
             yield job
 
+    def in_use(self, key: str) -> bool:
+        """Whether another process is at work on the job of ``key``."""
+        directory = self.root / key[:40]
+        if not (directory / LOCK).exists():
+            return False
+        with locked_if_free(directory) as free:
+            return not free
+
     def array(self, shape: tuple[int, ...], *, in_memory_bytes: int) -> Floats:
         """Room for a float32 array of zeros, above ``in_memory_bytes`` in an unnamed file here.
 

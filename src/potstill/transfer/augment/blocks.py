@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from potstill.transfer.augment.coding import Coded
 from potstill.types import Ints
 
-_SAMPLE_ROWS = 20_000
+_SAMPLE_ROWS, _FEW_ROWS = 20_000, 500
 _ONE_HOT_SHARE = 0.95
 _SAME_ORDER = 0.95
 _MOST_PAIRS = 1_000_000
@@ -73,13 +74,19 @@ def _same_order(columns: Sequence[Coded], positions: Sequence[int], rows: Ints) 
 def _determined(columns: Sequence[Coded], positions: Sequence[int], rows: Ints) -> list[tuple[int, int]]:
     most = len(rows) // _LEAST_REPEATS
     few = [position for position in positions if 2 < columns[position].n_codes <= most]
-    pairs: list[tuple[int, int]] = []
-    for first in few:
-        for second in few:
-            if second <= first or columns[first].n_codes * columns[second].n_codes > _MOST_PAIRS:
-                continue
-            a, b = columns[first].codes[rows], columns[second].codes[rows]
-            together = np.count_nonzero(np.bincount(a * columns[second].n_codes + b))
-            if together == max(len(np.unique(a)), len(np.unique(b))):
-                pairs.append((first, second))
+    codes = {position: columns[position].codes[rows].astype(np.int64) for position in few}
+    pairs = [
+        (first, second)
+        for first, second in itertools.combinations(sorted(few), 2)
+        if columns[first].n_codes * columns[second].n_codes <= _MOST_PAIRS
+    ]
+    # What holds for all rows holds for a few of them: most pairs are done with soon.
+    for n_rows in (_FEW_ROWS, len(rows)):
+        some = {position: values[:n_rows] for position, values in codes.items()}
+        distinct = {position: len(np.unique(values)) for position, values in some.items()}
+        pairs = [
+            (a, b)
+            for a, b in pairs
+            if len(np.unique(some[a] * columns[b].n_codes + some[b])) == max(distinct[a], distinct[b])
+        ]
     return pairs
