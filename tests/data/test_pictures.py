@@ -115,6 +115,21 @@ def test_frames_of_files(as_frame: Any) -> None:
     assert len(like.dataset) == 5
 
 
+def test_pictures_that_are_no_input_cost_no_rows() -> None:
+    files = [png_bytes(each) for each in noise(5)]
+    masks = [files[0], None, None, b"rubbish", files[1]]
+    table = pa.table({"photo": files, "mask": masks, "y": list("ababa")})
+    loaded = load_dataset(table, target="y")
+    assert (len(loaded.dataset), loaded.notes) == (5, ())
+    assert loaded.dataset.schema.names == ("photo",)
+
+
+def test_sentences_that_come_thrice_are_texts_still() -> None:
+    said = [f"what number {at} of them says is this" for at in range(60)]
+    table = pa.table({"said": said * 3, "y": [0, 1] * 90})
+    assert [each.kind for each in load_dataset(table, target="y").dataset.schema.columns] == ["text"]
+
+
 def test_hugging_face_files_and_arrays_and_grey() -> None:
     wrapped = pa.table(
         {"image": [{"bytes": pnm_bytes(each), "path": "x"} for each in noise(4)], "y": [0, 1] * 2}

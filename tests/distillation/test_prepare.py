@@ -55,6 +55,16 @@ def test_a_kind_is_that_of_all_rows_and_the_values_those_of_the_rows_looked_at()
     assert parts.parts["test"].rows["day"][-1] == "unknown"
 
 
+def test_texts_on_both_sides_of_the_split_are_told_of() -> None:
+    said = [f"what number {at} of them says" for at in range(N // 2)]
+    twice = pd.DataFrame({"said": said * 2, "y": np.arange(N) % 2})
+    notes = [note for note in prepared(twice).notes if "of a training row" in note]
+    assert len(notes) == 1
+    assert "% of the test rows have the said of a training row" in notes[0]
+    once = twice.assign(said=[f"{text} {at}" for at, text in enumerate(twice["said"])])
+    assert not any("of a training row" in note for note in prepared(once).notes)
+
+
 def test_groups_of_test_rows_are_kept() -> None:
     rows = table(who=[f"p{at % 9}" for at in range(N)])
     parts = prepared(rows, test=rows[:30], group="who").parts

@@ -28,3 +28,10 @@ def test_empty_long_and_strange_texts_are_counted() -> None:
         "language?"
     )
     assert len(describe_unread(strange, TOKENIZER, pretrained=False)) == 3
+
+
+def test_scripts_without_blanks_are_told_of() -> None:
+    texts = ["the card"] * 50 + ["\N{CJK UNIFIED IDEOGRAPH-4F60}" * 30] * 2
+    assert describe_unread(texts, TOKENIZER, pretrained=False)[-1] == (
+        "2 of 52 training texts (4%) have hardly a blank between words, so only transformers read them."
+    )

@@ -159,7 +159,7 @@ def test_the_time_decides_how_many_and_how_long(checkpoint: str) -> None:
         assert all(isinstance(member, TransformerMember) for member in members)
         return members  # type: ignore[return-value]
 
-    ample, scarce, least = planned(1e5), planned(40), planned(4)
+    ample, scarce, least = planned(1e5), planned(40), planned(18)
     assert [member.epochs for member in ample] == [4, 4, 4, 4]
     assert [member.epochs for member in planned(1e5, classes=77)] == [8, 8, 8, 8]
     assert len({member.fingerprint for member in ample}) == 4
@@ -174,10 +174,11 @@ def test_the_time_decides_how_many_and_how_long(checkpoint: str) -> None:
     assert scarce[0].seconds(1_000_000, 28) <= 40
     assert planned(40) == scarce
     # One epoch with many classes is worse than a head alone.
-    few, many = ({planned(t, classes)[0].epochs for t in range(10, 60)} for classes in (2, 77))
+    few, many = ({planned(t, classes)[0].epochs for t in range(18, 60)} for classes in (2, 77))
     assert {0, 1, 2} <= few
     assert {0, 2} <= many
     assert 1 not in many
+    assert planned(4) == planned(40, n_answers=10**9) == []  # no time to ask the encoder at all
     # Answers are part of the time.
     assert planned(40, n_answers=3_000_000)[0].epochs < scarce[0].epochs
     # A machine that takes four times as long has a quarter of the epochs in the same time by the clock.

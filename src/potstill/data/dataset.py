@@ -235,18 +235,18 @@ def _load_like(found: _Found, like: Dataset) -> Loaded:
 def _with_pictures(
     inputs: nw.DataFrame[Any], kept: Ints, kinds: Mapping[str, ColumnKind], drop: Sequence[str]
 ) -> tuple[Ints, list[str]]:
-    """Of the rows ``kept`` those whose pictures can be read, and a note about the others."""
-    columns = []
+    """Of the rows ``kept`` those whose pictures can be read, and a note about the others.
+
+    Of several columns of pictures only the first is an input.
+    """
     for name in inputs.columns:
         if name in drop or not _may_hold_files(inputs, name) or kinds.get(name, "image") != "image":
             continue
         values = arrow_column(inputs, name)
         if is_binary(values.type) and (name in kinds or are_pictures(values)):
-            columns.append((name, values))
-    if not columns:
-        return kept, []
-    readable, notes = readable_rows(columns)
-    return np.intersect1d(kept, readable), notes
+            readable, notes = readable_rows([(name, values)])
+            return np.intersect1d(kept, readable), notes
+    return kept, []
 
 
 def _may_hold_files(inputs: nw.DataFrame[Any], name: str) -> bool:

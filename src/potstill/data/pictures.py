@@ -175,19 +175,21 @@ def picture_column(values: pa.Array, name: str, has_missing: bool) -> Column:
         None of those looked at can be read.
     """
     rows = np.unique(np.linspace(0, len(values) - 1, min(_LOOKED_AT, len(values))).astype(np.int64))
-    seen = []
-    for value in values.take(pa.array(rows)).to_pylist():
+    seen: list[tuple[int, int]] = []
+    in_colour = 0
+    for row in rows.tolist():
         try:
-            seen.append(picture_of(value))
+            picture = picture_of(values[row].as_py())
         except Refused:
             continue
+        seen.append((picture.shape[0], picture.shape[1]))
+        in_colour += _is_coloured(picture)
     if not seen:
         raise UserError(
             f"Wanted pictures in column {name!r}, but none of {len(rows)} looked at can be read.",
             hint="give the bytes of PNG or JPEG files, whole ones.",
         )
-    coloured = np.mean([_is_coloured(picture) for picture in seen]) >= _COLOUR_SHARE
-    shape = picture_shape(np.array([picture.shape[:2] for picture in seen]), 3 if coloured else 1)
+    shape = picture_shape(np.array(seen), 3 if in_colour >= _COLOUR_SHARE * len(seen) else 1)
     return Column(name, "image", has_missing=has_missing, shape=shape)
 
 

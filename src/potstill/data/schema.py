@@ -42,7 +42,7 @@ MANY_ROWS = 1_000
 MIN_COVERED = 0.05
 """A category whose repeated levels cover less of the rows is an identifier or free text."""
 
-PROSE_WORDS, MIN_DISTINCT = 3.0, 0.5
+PROSE_WORDS, MIN_DISTINCT = 3.0, 0.2
 """Words that a value has on average, and share of the values that differ, in a column of sentences."""
 
 MIXED_SHARE = 0.8

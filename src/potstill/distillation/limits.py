@@ -2,18 +2,44 @@
 
 from __future__ import annotations
 
+import time
+
 import msgspec
 
+from potstill.artifact import feeds
 from potstill.errors import UserError
+from potstill.evaluation.cost import measure_latency
 from potstill.graph import chosen_opset
 from potstill.training.candidates import Candidate
-from potstill.types import Budget, Schema
+from potstill.types import Budget, Dataset, Schema
 
 MUCH = 0.1
 """A column whose levels take so much of a budget in bytes is named where nothing keeps it."""
 
+READ_ROWS, WORTH_TELLING = 20, 0.25
+"""Pictures whose reading is timed, and the part of a budget from which on it is spoken of."""
+
 BYTES_OF_LEVEL = 8
 """What a level takes in a file beside its text, which is there twice."""
+
+
+def beside_reading(default: Budget, some: Dataset, schema: Schema) -> tuple[Budget, tuple[str, ...]]:
+    """The default budget of some data, its latency counted from where a picture's file is read.
+
+    However small a student is, it does not read files any faster. Also a sentence, where that takes long.
+    """
+    if default.latency_ms is None or not any(column.shape for column in schema.columns):
+        return default, ()
+    rows = some.rows[:READ_ROWS, :].rows(named=True)
+    reading = measure_latency(
+        lambda row: feeds([row], schema), rows, warmup=2, seconds=0.5, min_calls=20, clock=time.thread_time_ns
+    )
+    reading_ms = reading.p99 / 1000
+    budget = msgspec.structs.replace(default, latency_ms=default.latency_ms + reading_ms)
+    if reading_ms < WORTH_TELLING * default.latency_ms:
+        return budget, ()
+    said = f"To read a picture's file takes {reading_ms:.2g} ms, which the default budget of"
+    return budget, (f"{said} {default.latency_ms:g} ms a picture does not count.",)
 
 
 def judgeable(budget: Budget, searched: Budget, schema: Schema) -> Budget:

@@ -25,7 +25,7 @@ from potstill.distillation.recipe import Recipe
 from potstill.errors import UserError
 from potstill.students.settings import adjusted
 from potstill.transfer.augment import AUGMENTERS
-from potstill.types import Dataset, DroppedColumn, Encoder, Ints, Progress, Schema, Tensors
+from potstill.types import TABLE_KINDS, Dataset, DroppedColumn, Encoder, Ints, Progress, Schema, Tensors
 
 Part = Literal["train", "valid", "test", "unlabeled", "synthetic"]
 
@@ -33,6 +33,9 @@ SAME_ROWS = (
     "The test rows are the training rows: everybody has learned from what is measured, so the scores flatter "
     "all of them. Give rows that are not in the training data, or no test file."
 )
+
+WORTH_TELLING = 0.02
+"""Share of test rows with texts or pictures of training rows from which on it is said."""
 
 VALID_FRACTION, VALID_FEW, VALID_MANY = 0.10, 300, 5_000
 """Rows to choose the student by when the recipe does not say: this share; up to half as much again where
@@ -166,6 +169,8 @@ def prepare(
             notes += other.notes
             if part == "test" and _same_rows(other.dataset, loaded.dataset):
                 notes.append(SAME_ROWS)
+    if "test" in parts and SAME_ROWS not in notes:
+        notes += _describe_known(parts["train"], parts["test"])
     for note in notes:
         progress.note(note)
     progress.note(describe_schema(whole.schema, len(whole)))
@@ -213,6 +218,30 @@ def matching(source: Any, like: Dataset, recipe: Recipe, *, part: Part, need_lab
 def _same_rows(one: Dataset, other: Dataset) -> bool:
     bare = (replace(each, weight=None, groups=None) for each in (one, other))
     return len(one) == len(other) and len({content_hash(each) for each in bare}) == 1
+
+
+def _describe_known(train: Dataset, test: Dataset) -> tuple[str, ...]:
+    """A sentence where many test rows have the very texts or pictures of training rows."""
+    names = [column.name for column in train.schema.columns if column.kind not in TABLE_KINDS]
+    if not names:
+        return ()
+
+    def contents(dataset: Dataset) -> list[int]:
+        columns = [dataset.rows[name].to_list() for name in names]
+        return [hash(tuple(map(_content, row))) for row in zip(*columns, strict=True)]
+
+    met = set(contents(train))
+    share = np.mean([each in met for each in contents(test)])
+    if share <= WORTH_TELLING:
+        return ()
+    return (
+        f"{share:.0%} of the test rows have the {' and '.join(names)} of a training row: scores on them "
+        "flatter what learns by heart. Rows of one group (--group) are never split.",
+    )
+
+
+def _content(value: Any) -> Any:
+    return value.tobytes() if isinstance(value, np.ndarray) else value
 
 
 def split_rows(loaded: Loaded, recipe: Recipe, *, seed: int, has_test: bool) -> Split:

@@ -8,6 +8,7 @@ from typing import Any
 from potstill.distillation.clock import PROVING_SHARE, Clock
 from potstill.distillation.columns import check_allows_a_column, check_can_pick, pick_columns
 from potstill.distillation.learn import search_students, settle
+from potstill.distillation.limits import beside_reading
 from potstill.distillation.modality import TABLES, check_can_be_written, tuned_encoder
 from potstill.distillation.monotone import check_keeps_monotone
 from potstill.distillation.prepare import prepare
@@ -117,7 +118,10 @@ def distill(
             progress=progress,
             tuned=tuned_encoder(teachers, student, recipe),
         )
-    allowed = limits(prepared.modality.budget)
+    default, said = beside_reading(prepared.modality.budget, prepared.parts["valid"], prepared.schema)
+    allowed = limits(default)
+    for note in said if allowed.latency_ms == default.latency_ms else ():
+        progress.note(note)
     check_can_pick(allowed, prepared.schema)
     check_can_be_written(prepared.modality, allowed.opset)
     clock.limit(prepared.modality.time_limit_s)

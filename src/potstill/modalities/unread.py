@@ -12,6 +12,9 @@ from potstill.modalities.text import MOST_WORDS
 WORTH_TELLING = 0.01
 """Share of the texts above which something is said of them."""
 
+LONG_WORD = 20
+"""Letters to a word, on average, from which on a text is taken for one of a script without blanks."""
+
 
 def describe_unread(texts: Sequence[str], tokenizer: WordPiece, *, pretrained: bool) -> tuple[str, ...]:
     """A sentence each where many texts are empty, end after what is read, or are of unknown words.
@@ -37,6 +40,8 @@ def describe_unread(texts: Sequence[str], tokenizer: WordPiece, *, pretrained: b
             np.count_nonzero(tokenizer.ids(lengthy, width=most + 1)[:, -1])
         ),
     }
+    unbroken = sum(len(text) >= LONG_WORD and len(text.split()) * LONG_WORD < len(text) for text in texts)
+    counts["have hardly a blank between words, so only transformers read them."] = unbroken
     if pretrained:
         known = frozenset(tokenizer.vocab)
         counts["are mostly words that the encoder does not know whole; is it for their language?"] = sum(

@@ -174,12 +174,13 @@ class Reader:
             return found
         tensors = self.table.encode(dataset.rows)
         scaled = np.clip((tensors["numeric"] - self.center) / self.spread, -3, 3)
+        rows = np.arange(len(scaled))
         levels = [
-            np.eye(cardinality, dtype=np.float32)[ids]
+            csr_matrix((np.ones(len(rows), dtype=np.float32), (rows, ids)), (len(rows), cardinality))
             for ids, cardinality in zip(tensors["categorical"].T, self.table.spec.cardinalities, strict=True)
         ]
-        beside = np.concatenate([np.nan_to_num(scaled), *levels], axis=1).astype(np.float32)
-        return csr_matrix(hstack([found, csr_matrix(beside)]))
+        numbers = csr_matrix(np.nan_to_num(scaled).astype(np.float32))
+        return csr_matrix(hstack([found, numbers, *levels]))
 
 
 ZOO_OF_TEXTS = (

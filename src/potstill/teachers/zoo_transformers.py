@@ -216,7 +216,8 @@ def transformer_members(work: Work) -> list[Trainable]:
 
     Returns
     -------
-    The best first. It keeps its encoder where that is fine-tuned.
+    The best first. It keeps its encoder where that is fine-tuned. None where the encoder cannot even be asked
+    about all texts in that time.
     """
     n_rows, n_answers, checkpoint = work.n_rows, work.n_answers, work.checkpoint
     n_pieces = work.mean_pieces
@@ -231,6 +232,11 @@ def transformer_members(work: Work) -> list[Trainable]:
     ):
         count -= 1
     own_s = core_s / _shares(count, work.threads)
+    if (
+        checkpoint is not None
+        and asked_s + msgspec.structs.replace(members[0], epochs=0).seconds(n_rows, n_pieces) > own_s
+    ):
+        return []  # not even a head would be fitted and asked in time
     seconds = max(own_s - asked_s, LEAST_FITTING * own_s)
     planned = [
         msgspec.structs.replace(_within(member, seconds, n_rows, n_pieces), limit_s=work.pace * seconds)

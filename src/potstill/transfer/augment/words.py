@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,9 @@ from potstill.types import TABLE_KINDS, ColumnKind, Dataset, Ints
 
 MOST_EXCHANGED = 10_000
 """Words that are exchanged for what an encoder has for alike, the most frequent."""
+
+MOST_LETTERS = 12_000_000
+"""Of all real texts together; where they have more, new ones are made of an even part of them."""
 
 _TRIES = 6
 _MARKS = ".,?!:;()\"'"
@@ -68,11 +72,11 @@ class WordSwaps(msgspec.Struct, frozen=True):
         rng = np.random.default_rng(seed)
         texts = _Texts.of(dataset.rows, columns, self.near, self.checkpoint)
         parents, made = [], []
-        for parent in spread_parents(len(dataset), n_rows, rng).tolist():
+        for parent in spread_parents(len(texts.rows), n_rows, rng).tolist():
             for _ in range(_TRIES):
                 new = self._made(texts, parent, rng)
                 if texts.is_new(new):
-                    parents.append(parent)
+                    parents.append(int(texts.rows[parent]))
                     made.append(new)
                     break
         index = np.array(parents, dtype=np.int64)
@@ -113,28 +117,34 @@ class WordSwaps(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class _Texts:
-    """The real texts.
+    """The real texts, of very many an even part.
 
     Parameters
     ----------
+    rows
+        ``(m,)`` which they are.
     words
-        For each row and text column its words; None where it is missing or has none.
+        For each of these and each text column its words; None where it is missing or has none.
     near
         Near words of each frequent word.
     known
-        The rows, their texts column by column.
+        All rows, by the hash of their texts column by column.
     """
 
+    rows: Ints
     words: list[list[list[str] | None]]
     near: Mapping[str, list[str]]
-    known: frozenset[tuple[str | None, ...]]
+    known: frozenset[int]
 
     @classmethod
     def of(cls, rows: nw.DataFrame[Any], columns: Sequence[str], k: int, checkpoint: str | None) -> _Texts:
-        texts = [[_text(value) for value in rows[name].to_list()] for name in columns]
-        words = [[text.split() or None for text in row] for row in zip(*texts, strict=True)]
+        values = ([_text(value) for value in rows[name].to_list()] for name in columns)
+        texts = list(zip(*values, strict=True))
+        letters = sum(len(text) for row in texts for text in row)
+        step = max(1, math.ceil(letters / MOST_LETTERS))
+        words = [[text.split() or None for text in row] for row in texts[::step]]
         cores = [[_core(word) for word in text] for row in words for text in row if text]
-        known = frozenset(tuple(_joined_words(text) for text in row) for row in words)
+        known = frozenset(hash(tuple(_joined_words(text.split() or None) for text in row)) for row in texts)
         near = dict(near_words(cores, k))
         if checkpoint is not None:
             from potstill.transfer.augment.encoder_words import alike_words
@@ -143,11 +153,11 @@ class _Texts:
             frequent = [word for word, _ in counts.most_common(MOST_EXCHANGED)]
             for word, alike in alike_words(checkpoint, frequent, k).items():
                 near[word] = [*near.get(word, []), *alike]
-        return cls(words, near, known)
+        return cls(np.arange(0, len(texts), step), words, near, known)
 
     def is_new(self, made: tuple[str | None, ...]) -> bool:
         """Whether something is left of each text, and no real row has the same."""
-        return "" not in made and made not in self.known
+        return "" not in made and hash(made) not in self.known
 
 
 def _text(value: object) -> str:
