@@ -134,7 +134,8 @@ data_options = options(
         "--unlabeled",
         type=FILE,
         section=DATA,
-        help="More rows without labels: the best transfer data there is. Of pictures any folder.",
+        help="More rows, whose labels are not looked at: the best transfer data there is. Of pictures any "
+        "folder.",
     ),
     columns_option,
     option(

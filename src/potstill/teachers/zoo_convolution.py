@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 
 ROWS_AT_ONCE = 512
 WARM_UP = 0.15
-LATER_RATE = 0.5
-"""Highest learning rate of all courses of a training but the first, which has 1."""
+FIRST_SHARE, LATER_RATE = 5 / 6, 0.25
+"""Part of the epochs that the first course of a training has, and the highest learning rate of the others,
+where that of the first is 1."""
 AVERAGING_EPOCHS, STRIDE = 1.0, 4
 """Epochs over which weights are averaged, and steps from one that counts to the next."""
 LEAST_LEFT = 0.5
@@ -176,7 +177,7 @@ def _optimizer(member: ConvolutionalMember, weights: Weights) -> torch.optim.Opt
 class Courses:
     """When the courses of a training end, and the learning rate on the way.
 
-    The first takes two thirds of the epochs, the others the rest in equal parts, and begin at a lower rate.
+    The first takes most of the epochs, the others the rest in equal parts, and begin at a lower rate.
 
     Parameters
     ----------
@@ -191,7 +192,7 @@ class Courses:
     """
 
     def __init__(self, epochs: int, count: int) -> None:
-        first = epochs if count == 1 else math.ceil(2 * epochs / 3)
+        first = epochs if count == 1 else math.ceil(FIRST_SHARE * epochs)
         after = np.linspace(first, epochs, count).round().astype(int).tolist()
         self.ends: list[int] = sorted({*after, epochs})
 

@@ -33,8 +33,12 @@ TRAINING_FACTOR, ANSWERS_FACTOR = 3.0, 1.2
 
 MOST_EPOCHS, FEWEST_EPOCHS = 100, 2
 
-MIXING_EPOCHS = 12
-"""With fewer epochs in the first course nothing is mixed: what is learnt from mixtures is learnt slowly."""
+MANY_EPOCHS = 30
+"""With fewer epochs in the first course nothing is mixed, pictures are moved about less and the learning rate
+is lower: what is learnt from views far from the pictures is learnt slowly."""
+
+SHORT_SHIFT, SHORT_RATE = 0.04, 1 / 3
+"""How far pictures are then moved, at most, and the part of the learning rate."""
 
 SMOOTHING, SMOOTHED_ROWS = 0.1, 20_000
 """Weight of the uniform distribution in the labels where no pictures are mixed, and pictures up to which that
@@ -128,7 +132,7 @@ class ConvolutionalMember(msgspec.Struct, frozen=True, kw_only=True):
     ) -> ConvolutionalMember:
         """The same member with the epochs there is time for.
 
-        Where they are few it mixes nothing, and has fewer snapshots.
+        Where they are few its pictures vary less, and it has fewer snapshots.
         """
         from potstill.teachers.zoo_convolution import Courses
 
@@ -136,11 +140,17 @@ class ConvolutionalMember(msgspec.Struct, frozen=True, kw_only=True):
         epochs = int(left_s / self.cost_s(shape, n_rows, 0))
         epochs = max(FEWEST_EPOCHS, min(MOST_EPOCHS, epochs))
         snapshots = max(1, min(self.snapshots, epochs * n_rows // least_pictures(n_rows)))
-        if Courses(epochs, snapshots).ends[0] >= MIXING_EPOCHS:
+        if Courses(epochs, snapshots).ends[0] >= MANY_EPOCHS:
             return msgspec.structs.replace(self, epochs=epochs, snapshots=snapshots)
         smoothing = SMOOTHING if n_rows <= SMOOTHED_ROWS else 0.0
         return msgspec.structs.replace(
-            self, epochs=epochs, snapshots=snapshots, mixing="none", smoothing=smoothing
+            self,
+            epochs=epochs,
+            snapshots=snapshots,
+            mixing="none",
+            smoothing=smoothing,
+            shift=min(self.shift, SHORT_SHIFT),
+            learning_rate=SHORT_RATE * self.learning_rate,
         )
 
     def cost_s(self, shape: Sequence[int], n_seen: float, n_answers: int) -> float:
@@ -203,14 +213,16 @@ class FittedConvolutionalMember:
         return np.full((len(dataset), dataset.task.n_outputs), np.nan, dtype=np.float32)
 
 
+_ONE_EACH = (1, 1, 1, 1)
+
 ZOO_OF_IMAGES = (
-    ConvolutionalMember(name="residual", widths=(32, 96, 240), blocks=(1, 1, 1), mixing="cutmix"),
-    ConvolutionalMember(name="residual-mixup", widths=(32, 80, 256), blocks=(1, 1, 1), mixing="mixup"),
-    ConvolutionalMember(name="residual-wide", widths=(40, 96, 240), blocks=(1, 1, 1), mixing="cutmix"),
-    ConvolutionalMember(name="residual-slim", widths=(24, 96, 256), blocks=(1, 1, 1), mixing="mixup"),
-    ConvolutionalMember(name="residual-deep", widths=(24, 80, 248), blocks=(2, 1, 1), mixing="cutmix"),
+    ConvolutionalMember(name="residual", widths=(32, 64, 96, 240), blocks=_ONE_EACH, mixing="cutmix"),
+    ConvolutionalMember(name="residual-mixup", widths=(32, 48, 64, 256), blocks=_ONE_EACH, mixing="mixup"),
+    ConvolutionalMember(name="residual-wide", widths=(40, 64, 96, 240), blocks=_ONE_EACH, mixing="cutmix"),
+    ConvolutionalMember(name="residual-slim", widths=(24, 64, 96, 248), blocks=_ONE_EACH, mixing="mixup"),
+    ConvolutionalMember(name="residual-deep", widths=(24, 48, 80, 248), blocks=(2, 1, 1, 1), mixing="cutmix"),
     ConvolutionalMember(
-        name="residual-stem", stem=32, widths=(32, 64, 256), blocks=(1, 1, 1), mixing="mixup"
+        name="residual-stem", stem=32, widths=(32, 48, 80, 248), blocks=_ONE_EACH, mixing="mixup"
     ),
 )
 """The members, the most useful first; every one has about a million and a half of parameters."""
