@@ -61,6 +61,17 @@ def test_contract_beside_other_columns_and_missing_texts(backend: str) -> None:
     assert missing == [parent % 5 == 0 for parent in parents.tolist()]
 
 
+def test_of_very_many_texts_an_even_part_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("potstill.transfer.augment.words.MOST_LETTERS", sum(map(len, TEXTS)) // 3)
+    dataset = dataset_of(pl.DataFrame({"text": TEXTS}), text="text")
+    made, parents = WordSwaps(ways=WAYS["piece"]).augment(dataset, 200, seed=0)
+    assert len(TEXTS) // 4 - 1 <= len(set(parents.tolist())) <= len(TEXTS) // 3 + 1
+    assert max(parents) > len(TEXTS) * 0.9
+    for text, parent in zip(made["text"].to_list(), parents.tolist(), strict=True):
+        assert f" {text} " in f" {TEXTS[parent]} "
+    check_augmenter(WordSwaps(), dataset)
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_each_way_makes_texts_of_its_own(way: str) -> None:
     dataset = dataset_of(pl.DataFrame({"text": TEXTS}), text="text")

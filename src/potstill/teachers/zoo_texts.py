@@ -198,18 +198,23 @@ def default_text_members(work: Work) -> list[Trainable]:
     Returns
     -------
     Those of n-grams first, which are done in seconds: after transformers that took all of the time planned
-    for them nothing else would be begun. Where that part is too short for any, one is tried at the end.
+    for them nothing else would be begun. Where that part is too short for any, one is tried at the end: the
+    most useful there is time for in all, or the cheapest.
     """
     share = TRANSFORMERS_SHARE if work.checkpoint is not None else 0.5
     transformers = transformer_members(work._replace(time_s=share * work.time_s))
     left = (1 - share) * work.time_s * work.threads
+    needed_s = [_FOLDS * each.cost_s(work.task, work.n_rows, work.mean_words) for each in ZOO_OF_TEXTS]
     quick: list[Trainable] = []
-    for member in ZOO_OF_TEXTS:
-        seconds = _FOLDS * member.cost_s(work.task, work.n_rows, work.mean_words)
+    for member, seconds in zip(ZOO_OF_TEXTS, needed_s, strict=True):
         if seconds < left:
             left -= seconds
             quick.append(member)
-    return [*quick, *transformers] if quick else [*transformers, ZOO_OF_TEXTS[0]]
+    if quick:
+        return [*quick, *transformers]
+    affordable = [seconds < work.time_s for seconds in needed_s]
+    last = affordable.index(True) if any(affordable) else int(np.argmin(needed_s))
+    return [*transformers, ZOO_OF_TEXTS[last]]
 
 
 _FOLDS = 5

@@ -15,7 +15,7 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import final
 
@@ -297,7 +297,11 @@ class Store:
 
     def size_bytes(self) -> int:
         """Bytes of all files kept."""
-        return sum(path.stat().st_size for path in self.root.rglob("*") if path.is_file())
+        total = 0
+        for path in self.root.rglob("*"):
+            with suppress(FileNotFoundError):  # another run may rename or remove it meanwhile
+                total += path.stat().st_size if path.is_file() else 0
+        return total
 
     def prune(self, max_bytes: int) -> int:
         """Remove whole jobs, the longest unchanged first, down to ``max_bytes``; jobs in use stay.
