@@ -121,7 +121,6 @@ def test_time_decides_how_many_members_there_are() -> None:
     assert [name for name in names(2_000) if "transformer" not in name] == [m.name for m in ZOO_OF_TEXTS]
     short = names(10)
     assert short[-1] == "words-bayes"  # the cheapest, where there is time for none
-    assert names(20)[-1] == "words-logistic"  # the first that alone would be done in time
     assert len(short) < len(names(2_000))
     assert short[-2].startswith("transformer")
     assert names(2_000)[-1].startswith("transformer")

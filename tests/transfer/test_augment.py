@@ -304,6 +304,19 @@ def test_views_are_of_the_small_pictures_and_few_large_ones_are_decoded_at_once(
     assert decoded.most <= 3 * decoded.budget
 
 
+def test_views_of_many_pictures_are_nearer(monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = pictures("polars")
+
+    def distance() -> float:
+        made, parents = Views(flips=False, shift=0.3).augment(dataset, 400, seed=0)
+        real, new = (pictures_of(frame["photo"].to_list()) for frame in (dataset.rows, made))
+        return float(np.abs(new.astype(float) - real[parents]).mean())
+
+    far = distance()
+    monkeypatch.setattr("potstill.transfer.augment.views.MANY_PICTURES", len(dataset))
+    assert distance() < 0.95 * far
+
+
 def test_views_of_digits_are_not_mirrored() -> None:
     images, digits = load_digits(return_X_y=True)
     files = [pnm_bytes((image * 15).astype(np.uint8).reshape(8, 8, 1)) for image in images]

@@ -44,7 +44,7 @@ from potstill.types import (
 MANY_EXAMPLES = 10_000
 """From this many rows on, fits are worth a process each."""
 
-ASKED_TEST, ASKED_VALID = 7, 3
+ASKED_TEST, ASKED_VALID = 3, 3
 """One-row latencies of the student that each test row and each validation row takes after the search: it and
 its twin are held against what was trained, and asked, calibrated and not. Measured on transformers."""
 

@@ -18,12 +18,16 @@ from potstill.types import ColumnKind, Dataset, Ints
 
 PICTURES_AT_ONCE = 2_000
 
+MANY_PICTURES, NEARER = 30_000, 0.4
+"""From so many pictures on, students have no time to learn from views that are far from them: they are
+shifted, turned and zoomed by a part of what is said."""
+
 
 class Views(msgspec.Struct, frozen=True):
     """Pictures shifted, turned and zoomed a little, maybe mirrored; some may be mixed with another.
 
     The teacher is asked about exactly the picture that the student will see (function matching). New pictures
-    have the size in which the model looks at them.
+    have the size in which the model looks at them. Where pictures are many, views keep nearer to them.
 
     Parameters
     ----------
@@ -67,8 +71,9 @@ class Views(msgspec.Struct, frozen=True):
         flips = self.flips
         if flips is None:
             flips = dataset.labels is None or mirrors_alike(pixels, dataset.labels)
-        views = self._moved(pixels[parents], flips, rng)
-        others = self._moved(pixels[rng.integers(0, len(pixels), n_rows)], flips, rng)
+        part = NEARER if len(pixels) >= MANY_PICTURES else 1.0
+        views = self._moved(pixels[parents], flips, part, rng)
+        others = self._moved(pixels[rng.integers(0, len(pixels), n_rows)], flips, part, rng)
         kind = rng.random(n_rows)
         _blend(views, others, np.flatnonzero(kind < self.blended), rng)
         _paste(views, others, np.flatnonzero(kind > 1 - self.pasted), rng)
@@ -79,7 +84,9 @@ class Views(msgspec.Struct, frozen=True):
         made = nw.new_series(column.name, [pnm_bytes(view) for view in views], backend=native)
         return frame.with_columns(made), parents
 
-    def _moved(self, pictures: NDArray[np.uint8], flips: bool, rng: np.random.Generator) -> NDArray[np.uint8]:
+    def _moved(
+        self, pictures: NDArray[np.uint8], flips: bool, part: float, rng: np.random.Generator
+    ) -> NDArray[np.uint8]:
         """Each picture shifted, turned and zoomed, and maybe mirrored, by itself."""
         import torch
 
@@ -87,12 +94,13 @@ class Views(msgspec.Struct, frozen=True):
 
         draws = torch.Generator().manual_seed(int(rng.integers(2**62)))
         # At least a pixel: a new picture is no copy of an old one.
-        shift = max(self.shift, 1 / min(pictures.shape[1:3]))
+        shift = max(part * self.shift, 1 / min(pictures.shape[1:3]))
+        turn, zoom = part * self.turn, part * self.zoom
         moved = np.empty_like(pictures)
         for start in range(0, len(pictures), PICTURES_AT_ONCE):
             some = slice(start, start + PICTURES_AT_ONCE)
             moved[some] = warped(
-                torch.from_numpy(pictures[some]), shift=shift, turn=self.turn, zoom=self.zoom, draws=draws
+                torch.from_numpy(pictures[some]), shift=shift, turn=turn, zoom=zoom, draws=draws
             ).numpy()
         if flips:
             mirrored = rng.random(len(moved)) < 0.5
