@@ -169,18 +169,23 @@ def test_the_frontier_is_written_and_another_point_picked(
     assert run("distill", "train.csv", "-t", "y", "-q", "--pick", "0").code == 2
 
 
-def test_a_pick_that_fails_loses_nothing(run: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_a_pick_that_fails_loses_nothing(
+    run: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, interrupted: bool
+) -> None:
     class OfTwo(Stub):
         def pick(self, number: int) -> Any:
+            if interrupted:
+                raise KeyboardInterrupt
             raise UserError("Wanted candidate number 9, but the search tried 2.", hint="Look.")
 
     stub = OfTwo()
     monkeypatch.setattr(potstill, "distill", lambda train, **given: stub, raising=False)
     monkeypatch.chdir(tmp_path)
     done = run("distill", "train.csv", "-t", "y", "-q", "--pick", "9", "-o", "m.onnx")
-    assert done.code == 2
+    assert done.code == (130 if interrupted else 2)
     assert stub.asked == [("save", Path("m.onnx"))]
-    assert "m.onnx holds what the search chose. Look." in done.err
+    assert ("m.onnx holds what the search chose. Look." in done.err) != interrupted
 
 
 def test_a_report_of_nothing_is_refused_before_any_work(run: Any, tmp_path: Path) -> None:

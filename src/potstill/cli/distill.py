@@ -181,9 +181,11 @@ def distill(train: Path, **chosen: Any) -> None:
             if chosen["pick"] is not None:
                 progress.start(f"fitting and measuring Pareto point {chosen['pick']}")
                 result = result.pick(chosen["pick"])
-        except PotstillError as error:
+        except BaseException as error:
             say_command(result, frontier=None)
             write(result, **files)
+            if not isinstance(error, PotstillError):
+                raise
             kept = f"{out} holds what the search chose."
             raise type(error)(error.message, hint=f"{kept} {error.hint}".strip()) from None
         say_command(result, frontier=chosen["frontier"])

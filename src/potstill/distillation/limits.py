@@ -35,7 +35,7 @@ def beside_reading(default: Budget, some: Dataset, schema: Schema) -> tuple[Budg
         lambda row: feeds([row], schema), rows, warmup=2, seconds=0.5, min_calls=20, clock=time.thread_time_ns
     )
     reading_ms = reading.p99 / 1000
-    budget = msgspec.structs.replace(default, latency_ms=default.latency_ms + reading_ms)
+    budget = msgspec.structs.replace(default, latency_ms=round(default.latency_ms + reading_ms, 2))
     if reading_ms < WORTH_TELLING * default.latency_ms:
         return budget, ()
     said = f"To read a picture's file takes {reading_ms:.2g} ms, which the default budget of"
