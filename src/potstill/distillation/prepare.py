@@ -19,6 +19,7 @@ from potstill.data import (
     load_dataset,
     split,
 )
+from potstill.data.columns import arrow_column
 from potstill.distillation.modality import Encoded, Modality, checkpoint_of, modality_of
 from potstill.distillation.monotone import describe_monotone, with_monotone
 from potstill.distillation.recipe import Recipe
@@ -227,8 +228,8 @@ def _describe_known(train: Dataset, test: Dataset) -> tuple[str, ...]:
         return ()
 
     def contents(dataset: Dataset) -> list[int]:
-        columns = [dataset.rows[name].to_list() for name in names]
-        return [hash(tuple(map(_content, row))) for row in zip(*columns, strict=True)]
+        columns = [arrow_column(dataset.rows, name) for name in names]
+        return [hash(tuple(value.as_py() for value in row)) for row in zip(*columns, strict=True)]
 
     met = set(contents(train))
     share = np.mean([each in met for each in contents(test)])
@@ -238,10 +239,6 @@ def _describe_known(train: Dataset, test: Dataset) -> tuple[str, ...]:
         f"{share:.0%} of the test rows have the {' and '.join(names)} of a training row: scores on them "
         "flatter what learns by heart. Rows of one group (--group) are never split.",
     )
-
-
-def _content(value: Any) -> Any:
-    return value.tobytes() if isinstance(value, np.ndarray) else value
 
 
 def split_rows(loaded: Loaded, recipe: Recipe, *, seed: int, has_test: bool) -> Split:

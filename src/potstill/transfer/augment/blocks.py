@@ -81,8 +81,8 @@ def _determined(columns: Sequence[Coded], positions: Sequence[int], rows: Ints) 
         if columns[first].n_codes * columns[second].n_codes <= _MOST_PAIRS
     ]
     # What holds for all rows holds for a few of them: most pairs are done with soon.
-    for n_rows in (_FEW_ROWS, len(rows)):
-        some = {position: values[:n_rows] for position, values in codes.items()}
+    for step in (max(1, len(rows) // _FEW_ROWS), 1):
+        some = {position: values[::step] for position, values in codes.items()}
         distinct = {position: len(np.unique(values)) for position, values in some.items()}
         pairs = [
             (a, b)
