@@ -46,7 +46,7 @@ MANY_EXAMPLES = 10_000
 
 ASKED_TEST, ASKED_VALID = 3, 3
 """One-row latencies of the student that each test row and each validation row takes after the search: it and
-its twin are held against what was trained, and asked, calibrated and not. Measured on transformers."""
+its twin are held against what was trained, and asked, calibrated and not. Reckoned for transformers."""
 
 TIMING_ROWS = 200
 """Validation rows whose latency is measured, one at a time."""
